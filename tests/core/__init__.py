@@ -1,0 +1,1 @@
+"""Tests of the core: no socket, no clock, no thread."""

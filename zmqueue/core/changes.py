@@ -1,0 +1,269 @@
+"""Changes: what may be asked of the cluster state, and the pure fold that makes the next state of a list of them.
+
+A change names what it is about exactly enough (`since`, `incarnation`, `term`) to fall away, instead of doing harm,
+where something else came first (C8). `apply` goes through a list in order; each precondition looks at the state as
+changed so far, except that a term is compared with the bucket's term in the state that the list began with (C5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+
+import msgspec
+
+from zmqueue.core.state import WEIGHT_MAX, Agreed, ClusterState, Member, Status
+
+# --- changes of members ---------------------------------------------------------------------------------------------
+
+
+class MemberJoined(msgspec.Struct, array_like=True, frozen=True, tag=1):
+    """A node that no state has listed becomes a member: `joining`, without a vote, not placed (C7)."""
+
+    id: str
+    incarnation: int
+    nonce: int
+    endpoint: str
+    heartbeats: str
+    weight: int = 1
+    zone: str = ""
+
+
+class MemberUp(msgspec.Struct, array_like=True, frozen=True, tag=2):
+    """The member runs as this incarnation, at these addresses. One without a vote gets one (C7)."""
+
+    number: int
+    incarnation: int
+    since: int
+    nonce: int
+    endpoint: str
+    heartbeats: str
+
+
+class MemberDown(msgspec.Struct, array_like=True, frozen=True, tag=3):
+    """The member does not run: a majority of the voters suspects it, or it asked for this itself."""
+
+    number: int
+    incarnation: int
+    since: int
+
+
+class MemberOut(msgspec.Struct, array_like=True, frozen=True, tag=4):
+    """The down member loses its place; it keeps its vote until another member needs one (C7)."""
+
+    number: int
+    incarnation: int
+    since: int
+
+
+class MemberForgotten(msgspec.Struct, array_like=True, frozen=True, tag=5):
+    """The out member, which holds nothing, is no member any more."""
+
+    number: int
+    since: int
+
+
+# --- changes of buckets ---------------------------------------------------------------------------------------------
+
+
+class ReplicaSynced(msgspec.Struct, array_like=True, frozen=True, tag=6):
+    """The learner holds all that the primary of this term has; from here on it is in-sync (R3, R4)."""
+
+    bucket: int
+    number: int
+    term: int
+
+
+class ReplicaDropped(msgspec.Struct, array_like=True, frozen=True, tag=7):
+    """The replica keeps the primary of this term waiting, or an alarm was raised (R15, R17). Always ends the term."""
+
+    bucket: int
+    number: int
+    term: int
+
+
+class ReplicaRetired(msgspec.Struct, array_like=True, frozen=True, tag=8):
+    """The replica is in-sync, and not needed any more (R14)."""
+
+    bucket: int
+    number: int
+    term: int
+
+
+class SettingChanged(msgspec.Struct, array_like=True, frozen=True, tag=9):
+    """A setting gets another value. `since` is that of the settings' record."""
+
+    name: str
+    value: int
+    since: int
+
+
+Change = (MemberJoined | MemberUp | MemberDown | MemberOut | MemberForgotten
+          | ReplicaSynced | ReplicaDropped | ReplicaRetired | SettingChanged)
+
+
+class Value(msgspec.Struct, array_like=True, frozen=True):
+    """What a ballot carries: the changes, and the digest of the state that they make of the one before (C6)."""
+
+    changes: tuple[Change, ...]
+    digest: bytes
+
+
+FIXED_SETTINGS = frozenset({"buckets", "vnodes", "placement_version", "since"})
+"""What cannot be changed by a SettingChanged: the first is fixed at founding, the next two place every bucket anew."""
+
+
+def apply(state: ClusterState, changes: Iterable[Change]) -> ClusterState:
+    """Fold the changes onto the state; one whose precondition fails is skipped. The outcome's epoch is one higher."""
+    draft = _Draft(state)
+    for change in changes:
+        draft.fold(change)
+    return draft.outcome()
+
+
+def effective(state: ClusterState, changes: Iterable[Change]) -> ClusterState | None:
+    """The state that the changes make of this one, or None where nothing but the epoch would differ."""
+    after = apply(state, changes)
+    return None if msgspec.structs.replace(after, epoch=state.epoch) == state else after
+
+
+class _Draft:
+    """A state while a list of changes is folded onto it."""
+
+    def __init__(self, before: ClusterState) -> None:
+        self.before = before
+        self.epoch = before.epoch + 1
+        self.settings = before.settings
+        self.members = {member.number: member for member in before.members}
+        self.next_number = before.next_number
+        self.in_sync = [set(numbers) for numbers in before.in_sync]
+        self.ended: set[int] = set()       # buckets whose term ends whatever else happens (R1)
+
+    def fold(self, change: Change) -> None:
+        """Make one change, or skip it."""
+        match change:
+            case MemberJoined():
+                self._joined(change)
+            case MemberUp():
+                self._up(change)
+            case MemberDown(number, incarnation, since):
+                others = any(other.up and other.voter for other in self.members.values() if other.number != number)
+                if self._is(number, Status.UP, incarnation, since) and others:
+                    self._set(number, status=Status.DOWN)
+            case MemberOut(number, incarnation, since):
+                if self._is(number, Status.DOWN, incarnation, since):
+                    self._set(number, status=Status.OUT)
+            case MemberForgotten():
+                self._forgotten(change)
+            case ReplicaSynced(bucket, number, term):
+                if self._in_term(bucket, term) and self._may_be_synced(bucket, number):
+                    self.in_sync[bucket].add(number)
+            case ReplicaDropped(bucket, number, term):
+                if self._in_term(bucket, term):
+                    self.ended.add(bucket)
+                    if any(self._is_up(other) for other in self.in_sync[bucket] if other != number):
+                        self.in_sync[bucket].discard(number)
+            case ReplicaRetired(bucket, number, term):
+                if self._in_term(bucket, term) and self._may_retire(bucket, number):
+                    self.in_sync[bucket].remove(number)
+            case SettingChanged():
+                self._setting(change)
+
+    # --- members ---
+
+    def _joined(self, change: MemberJoined) -> None:
+        known = any(member.id == change.id for member in self.members.values())
+        if known or not 0 <= change.weight <= WEIGHT_MAX:
+            return
+        number, self.next_number = self.next_number, self.next_number + 1
+        self.members[number] = Member(
+            number, change.id, change.incarnation, change.nonce, change.endpoint, change.heartbeats,
+            Status.JOINING, False, change.weight, change.zone, self.epoch)
+        self._places_changed()
+
+    def _up(self, change: MemberUp) -> None:
+        member = self.members.get(change.number)
+        if member is None or member.since != change.since or change.incarnation < member.incarnation:
+            return
+        if change.incarnation == member.incarnation and (member.up or change.nonce != member.nonce):
+            return                         # another nonce is a clone (C11): the one that was first stays
+        self._set(change.number, status=Status.UP, incarnation=change.incarnation, nonce=change.nonce,
+                  endpoint=change.endpoint, heartbeats=change.heartbeats, voter=True)
+        if not member.voter:
+            replaced = next((other for other in sorted(self.members) if self._is_out_voter(other)), None)
+            if replaced is not None:
+                self._set(replaced, voter=False)
+
+    def _forgotten(self, change: MemberForgotten) -> None:
+        member = self.members.get(change.number)
+        if member is None or member.status is not Status.OUT or member.since != change.since:
+            return
+        voters = [other for other in self.members.values() if other.voter and other.number != change.number]
+        live = sum(1 for other in voters if other.up)
+        if 2 * live > len(voters) and not any(change.number in numbers for numbers in self.in_sync):
+            del self.members[change.number]
+            self._places_changed()
+
+    def _is(self, number: int, status: Status, incarnation: int, since: int) -> bool:
+        member = self.members.get(number)
+        return member is not None and (member.status, member.incarnation, member.since) == (status, incarnation, since)
+
+    def _is_up(self, number: int) -> bool:
+        member = self.members.get(number)
+        return member is not None and member.up
+
+    def _is_out_voter(self, number: int) -> bool:
+        return self.members[number].status is Status.OUT and self.members[number].voter
+
+    def _set(self, number: int, **fields: object) -> None:
+        self.members[number] = msgspec.structs.replace(self.members[number], since=self.epoch, **fields)
+        self._places_changed()
+
+    def _places_changed(self) -> None:
+        self.__dict__.pop("_now", None)
+
+    # --- buckets ---
+
+    @cached_property
+    def _now(self) -> ClusterState:
+        """The intermediate state, for who is desired; its in-sync sets and terms are not looked at."""
+        return msgspec.structs.replace(self.before, settings=self.settings, members=self._sorted_members())
+
+    def _sorted_members(self) -> tuple[Member, ...]:
+        return tuple(self.members[number] for number in sorted(self.members))
+
+    def _in_term(self, bucket: int, term: int) -> bool:
+        return 0 <= bucket < len(self.before.terms) and self.before.terms[bucket] == term
+
+    def _may_be_synced(self, bucket: int, number: int) -> bool:
+        # A record that changed in this very list (a restart, say) means that what was counted may be gone (C5).
+        return (self._is_up(number) and self.members[number] == self.before.member(number)
+                and number not in self.in_sync[bucket] and number in self._now.desired(bucket))
+
+    def _may_retire(self, bucket: int, number: int) -> bool:
+        desired = self._now.desired(bucket)
+        return (number in self.in_sync[bucket] and number not in desired and len(desired) > 0
+                and all(other in self.in_sync[bucket] and self._is_up(other) for other in desired))
+
+    # --- the rest ---
+
+    def _setting(self, change: SettingChanged) -> None:
+        known = change.name in Agreed.__struct_fields__ and change.name not in FIXED_SETTINGS
+        if known and change.since == self.settings.since and change.value > 0:
+            self.settings = msgspec.structs.replace(
+                self.settings, since=self.epoch, **{change.name: change.value})
+            self._places_changed()
+
+    def outcome(self) -> ClusterState:
+        """The next state: in normal form (C5), with its terms (R1)."""
+        for numbers in self.in_sync:
+            up = {number for number in numbers if self._is_up(number)}
+            if up:                         # none up: all stay, each of them holds everything that was committed
+                numbers &= up
+        after = msgspec.structs.replace(
+            self.before, epoch=self.epoch, settings=self.settings, members=self._sorted_members(),
+            next_number=self.next_number, in_sync=tuple(tuple(sorted(numbers)) for numbers in self.in_sync))
+        terms = tuple(
+            self.epoch if bucket in self.ended or after.config(bucket) != self.before.config(bucket) else term
+            for bucket, term in enumerate(self.before.terms))
+        return msgspec.structs.replace(after, terms=terms)

@@ -1,0 +1,263 @@
+"""The cluster state: the one agreed, immutable record, and everything that is derived from it.
+
+All that must be agreed is a field of `ClusterState`; who is primary, which members are desired, who may vote follows
+from the fields and is computed once per state. Members are small integers (*numbers*), never reused; a member's `id`
+is what packets are addressed to. `epoch` numbers the states; `changes.py` makes the next one.
+"""
+
+from __future__ import annotations
+
+import enum
+from functools import cached_property
+
+import msgspec
+
+from zmqueue.core import hashing
+from zmqueue.core.ring import PLACEMENT_VERSION, Place, Ring, Shape, Walk, ring
+
+WEIGHT_MAX = 100
+"""The most weight that a member may have: bounds the points of a ring (100 x 128 vnodes are 12,800 hashes)."""
+
+
+class Status(enum.IntEnum):
+    """What a member is. Only `up` and `down` members are placed; a `down` one keeps its vote and, for a grace, its place."""
+
+    JOINING = 0
+    UP = 1
+    DOWN = 2
+    OUT = 3
+
+    @property
+    def placeable(self) -> bool:
+        return self is Status.UP or self is Status.DOWN
+
+
+class Member(msgspec.Struct, array_like=True, frozen=True):
+    """A node as the cluster state lists it."""
+
+    number: int
+    id: str
+    incarnation: int
+    nonce: int                     # drawn at the start that this incarnation is: tells a clone from the original (C11)
+    endpoint: str                  # its ROUTER, as others reach it
+    heartbeats: str                # its PUB, likewise
+    status: Status
+    voter: bool
+    weight: int = 1                # 0: votes, and holds nothing
+    zone: str = ""
+    since: int = 0                 # the epoch in which this record last changed (C8)
+
+    @property
+    def up(self) -> bool:
+        return self.status is Status.UP
+
+
+class Agreed(msgspec.Struct, array_like=True, frozen=True):
+    """The settings that all members share. Fixed at founding: `buckets`, `vnodes`, `placement_version`."""
+
+    buckets: int = 32
+    replicas: int = 3
+    min_in_sync: int = 2
+    vnodes: int = 128
+    placement_version: int = PLACEMENT_VERSION
+    heartbeat_ms: int = 100
+    suspicion_ms: int = 1_000
+    replica_timeout_ms: int = 1_000
+    grace_ms: int = 30_000
+    session_ms: int = 5_000
+    lease_ms: int = 30_000
+    deliveries_max: int = 10
+    dedup_window_ms: int = 3_600_000
+    result_ttl_ms: int = 86_400_000
+    body_bytes_max: int = 1_048_576
+    since: int = 0                 # the epoch in which a setting last changed
+
+
+class Config(msgspec.Struct, frozen=True):
+    """What a bucket's term stands for (R1): when any of it changes, the term does."""
+
+    primary: int | None
+    replicas: tuple[tuple[int, int, Status, bool, bool], ...]   # number, incarnation, status, in-sync?, desired?
+
+
+class ClusterState(msgspec.Struct, array_like=True, frozen=True, dict=True):
+    """One state of the chain. Compare by value; derived values are computed at first use and kept with the state."""
+
+    epoch: int
+    cluster_id: str
+    lineage: int
+    settings: Agreed
+    members: tuple[Member, ...]              # by number
+    next_number: int
+    in_sync: tuple[tuple[int, ...], ...]     # by bucket: numbers, ascending, never none
+    terms: tuple[int, ...]                   # by bucket
+    generations: tuple[int, ...]             # by bucket: how often it was adopted (C12)
+    queues: tuple[tuple[str, int, bytes], ...] = ()   # reserved: name, since, declaration
+    keys: tuple[tuple[str, int, bytes], ...] = ()     # reserved: name, since, key
+
+    # --- members ---
+
+    @cached_property
+    def _by_number(self) -> dict[int, Member]:
+        return {member.number: member for member in self.members}
+
+    @cached_property
+    def _by_id(self) -> dict[str, Member]:
+        return {member.id: member for member in self.members}
+
+    def member(self, number: int) -> Member | None:
+        """The member of that number."""
+        return self._by_number.get(number)
+
+    def by_id(self, member_id: str) -> Member | None:
+        """The member of that id."""
+        return self._by_id.get(member_id)
+
+    def up(self, number: int) -> bool:
+        """True where that is a member and it is `up`."""
+        member = self._by_number.get(number)
+        return member is not None and member.status is Status.UP
+
+    # --- agreement ---
+
+    @cached_property
+    def voters(self) -> tuple[int, ...]:
+        """The acceptors of the next state, ascending; `down` and `out` ones that have a vote included."""
+        return tuple(member.number for member in self.members if member.voter)
+
+    @property
+    def quorum(self) -> int:
+        """How many voters decide: more than half of all."""
+        return len(self.voters) // 2 + 1
+
+    @cached_property
+    def natural(self) -> int | None:
+        """The natural proposer: the first `up` voter, who owns round 0 (C2)."""
+        return next((member.number for member in self.members if member.voter and member.up), None)
+
+    # --- buckets ---
+
+    @property
+    def buckets(self) -> int:
+        return self.settings.buckets
+
+    @cached_property
+    def _ring(self) -> Ring:
+        places = tuple(Place(member.number, member.id, member.weight, member.zone, member.status.placeable)
+                       for member in self.members)
+        return ring(places, Shape(self.settings.buckets, self.settings.replicas, self.settings.vnodes))
+
+    def walk(self, bucket: int) -> Walk:
+        """All members of weight > 0 in the order in which the ring meets them, whatever their status (P1)."""
+        return self._ring.walks[bucket]
+
+    @cached_property
+    def _desired(self) -> tuple[Walk, ...]:
+        return tuple(self._with_stand_ins(bucket) for bucket in range(self.settings.buckets))
+
+    def _with_stand_ins(self, bucket: int) -> Walk:
+        """P2: while too few of the desired are `up`, the next `up` ones clockwise are desired too."""
+        desired = self._ring.desired[bucket]
+        missing = self.settings.min_in_sync - sum(1 for number in desired if self.up(number))
+        if missing <= 0:
+            return desired
+        spare = [number for number in self.walk(bucket) if self.up(number) and number not in desired]
+        return desired + tuple(spare[:missing])
+
+    def desired(self, bucket: int) -> Walk:
+        """The members that should hold the bucket, first one first, stand-ins (P2) last."""
+        return self._desired[bucket]
+
+    @cached_property
+    def _primaries(self) -> tuple[int | None, ...]:
+        return tuple(next((number for number in self.walk(bucket) if number in in_sync and self.up(number)), None)
+                     for bucket, in_sync in enumerate(self.in_sync))
+
+    def primary(self, bucket: int) -> int | None:
+        """The first in-sync `up` member in the full walk (P1); None while there is none."""
+        return self._primaries[bucket]
+
+    @cached_property
+    def min_in_sync_now(self) -> int:
+        """The m of R11: how many in-sync replicas a submit needs, given who is a member."""
+        holders = sum(1 for member in self.members if member.weight > 0 and member.status.placeable)
+        return min(self.settings.min_in_sync, holders)
+
+    def enough(self, bucket: int) -> bool:
+        """True where the bucket has the in-sync replicas that a submit needs (R11)."""
+        return len(self.in_sync[bucket]) >= self.min_in_sync_now
+
+    @cached_property
+    def configs(self) -> tuple[Config, ...]:
+        """By bucket: what its term stands for."""
+        return tuple(self._config(bucket) for bucket in range(self.settings.buckets))
+
+    def _config(self, bucket: int) -> Config:
+        in_sync, desired = self.in_sync[bucket], self.desired(bucket)
+        return Config(self.primary(bucket), tuple(
+            (number, self._by_number[number].incarnation, self._by_number[number].status,
+             number in in_sync, number in desired)
+            for number in sorted({*in_sync, *desired})))
+
+    def config(self, bucket: int) -> Config:
+        """What the bucket's term stands for (R1)."""
+        return self.configs[bucket]
+
+    @property
+    def placement_known(self) -> bool:
+        """False where another placement function was agreed: this node votes, and serves no bucket (C6)."""
+        return self.settings.placement_version == PLACEMENT_VERSION
+
+    # --- bytes ---
+
+    @cached_property
+    def _encoded(self) -> bytes:
+        return _encoder.encode(self)
+
+    def to_bytes(self) -> bytes:
+        """The canonical bytes: equal states have equal bytes."""
+        return self._encoded
+
+    @staticmethod
+    def from_bytes(data: bytes) -> ClusterState:
+        """Read what `to_bytes` wrote. Raises msgspec.DecodeError on anything else."""
+        state: ClusterState = _decoder.decode(data)
+        _check(state)
+        return state
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(ClusterState)
+
+
+def _check(state: ClusterState) -> None:
+    """Refuse a state that no list of changes can have made: its derived values would fail."""
+    buckets = state.settings.buckets
+    numbers = [member.number for member in state.members]
+    if not buckets == len(state.in_sync) == len(state.terms) == len(state.generations):
+        raise msgspec.ValidationError(f"a state of {buckets} buckets has one in-sync set, term, generation for each")
+    if numbers != sorted(set(numbers)) or len({member.id for member in state.members}) != len(numbers):
+        raise msgspec.ValidationError("members stand in the order of their numbers, and each once")
+    if not all(0 <= member.weight <= WEIGHT_MAX for member in state.members):
+        raise msgspec.ValidationError(f"a member's weight is 0 to {WEIGHT_MAX}")
+    if not all(in_sync and set(in_sync) <= set(numbers) for in_sync in state.in_sync):
+        raise msgspec.ValidationError("an in-sync set is not empty, and of members")
+
+
+def digest(state: ClusterState) -> bytes:
+    """16 bytes that stand for the state (C6)."""
+    return hashing.digest(state.to_bytes())
+
+
+def found(cluster_id: str, settings: Agreed, member: Member) -> ClusterState:
+    """The first state of a cluster: its founder is up, votes alone, and is in-sync in every bucket.
+
+    Called only on an explicit word (C12). Raises ValueError where the founder may hold nothing.
+    """
+    if member.weight < 1:
+        raise ValueError(f"a founder holds every bucket, so its weight is at least 1, not {member.weight}")
+    founder = msgspec.structs.replace(member, number=1, status=Status.UP, voter=True, since=1)
+    return ClusterState(
+        epoch=1, cluster_id=cluster_id, lineage=1, settings=msgspec.structs.replace(settings, since=1),
+        members=(founder,), next_number=2, in_sync=((1,),) * settings.buckets,
+        terms=(1,) * settings.buckets, generations=(1,) * settings.buckets)
