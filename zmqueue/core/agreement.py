@@ -255,7 +255,7 @@ class Agreement:
         number, state = self._voter(sender), self.state
         if state is None or number is None:
             return
-        value = self._proposer.accepted(state, number, packet)
+        value = self._proposer.accepted(state, number, packet, now)
         if value is None:
             return
         after = apply(state, value.changes)

@@ -94,7 +94,7 @@ class Proposer:
             return
         self._begin_accepting(state, proposal, value, now)
 
-    def accepted(self, state: ClusterState, number: int, packet: Accepted) -> Value | None:
+    def accepted(self, state: ClusterState, number: int, packet: Accepted, now: float) -> Value | None:
         """Count a voter's acceptance; return the value when it is chosen."""
         proposal = self._in_flight(packet.e1, packet.ballot)
         if proposal is None or not proposal.accepting:
@@ -102,7 +102,8 @@ class Proposer:
         proposal.accepts.add(number)
         if len(proposal.accepts) < state.quorum:
             return None
-        self._proposal = None
+        # Done. Where the caller cannot compute the outcome (C6), it tries again, and not at once.
+        self._give_up(proposal.ballot[0], now)
         return proposal.value
 
     def nacked(self, packet: Nack, now: float) -> None:
