@@ -1,0 +1,48 @@
+"""The package that these tests import is the one that was built, whole and under one name."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sysconfig
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+import pytest
+
+import zmqueue
+
+
+@pytest.fixture(scope="module")
+def installed() -> Distribution:
+    return distribution("zmqueue")
+
+
+@pytest.mark.skipif("TOX_ENV_NAME" not in os.environ, reason="in a checkout the folder is imported, on purpose")
+def test_tox_tests_the_installed_package_and_not_the_checkout() -> None:
+    site_packages = Path(sysconfig.get_path("purelib")).resolve()
+    assert Path(zmqueue.__file__).resolve().parent == site_packages / "zmqueue"
+    assert Path(importlib.import_module("zmqueue.patterns").__file__ or "").resolve().is_relative_to(site_packages)
+
+
+def test_the_one_name_that_is_installed_is_zmqueue(installed: Distribution) -> None:
+    assert (installed.read_text("top_level.txt") or "").split() == ["zmqueue"]
+
+
+def test_the_version_is_the_one_that_the_package_says(installed: Distribution) -> None:
+    assert installed.version == zmqueue.__version__
+
+
+def test_the_command_is_installed(installed: Distribution) -> None:
+    commands = {entry.name: entry.value for entry in installed.entry_points if entry.group == "console_scripts"}
+    assert commands == {"zmqueue": "zmqueue.cli:main"}
+
+
+def test_types_reach_the_users() -> None:
+    assert (Path(zmqueue.__file__).parent / "py.typed").is_file()
+
+
+def test_the_core_install_stays_small(installed: Distribution) -> None:
+    needed = {re.split(r"[^a-z]", line, maxsplit=1)[0] for line in installed.requires or () if "extra ==" not in line}
+    assert needed == {"pyzmq", "pydantic", "lmdb", "msgspec", "click", "rich"}
