@@ -1,0 +1,57 @@
+"""What can go wrong in a store, named by cause.
+
+Only a failed commit is *indefinite* (the batch may be on disk or not); everything else here certainly changed
+nothing.
+"""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """The base of what a store raises for the world's faults."""
+
+
+class CorruptRecord(StoreError):
+    """A record's bytes are not those that were written under this key in this table. Other records can still
+    be read."""
+
+    def __init__(self, table: str, key: bytes, sealed_bytes: int) -> None:
+        super().__init__(
+            f"record {key.hex()} of table {table!r} ({sealed_bytes} bytes with its frame) does not fit its"
+            " checksum: something below changed it; remove this node's data and let it join as a new member"
+        )
+        self.table = table
+        self.key = key
+
+
+class StoreFailed(StoreError):
+    """A write, a commit or the file itself failed; the store refuses everything from then on (R18).
+
+    Indefinite when `commit` raises it: whether the batch is on disk is known only after a new process has
+    opened the store again. Never retry: a second fsync may succeed without having written what the first one
+    lost.
+    """
+
+
+class StoreMisused(StoreError):
+    """A second thread, a forked child, or a closed store or snapshot: the caller's mistake. Nothing was done.
+
+    Raised and not asserted, because LMDB answers these mistakes with corruption, also under `python -O`.
+    """
+
+
+class DirectoryInUse(StoreError):
+    """Another opener has this data directory. Definite: nothing in it was touched."""
+
+
+class FormatTooNew(StoreError):
+    """A newer version wrote this store, in a format that this one does not know. Definite: nothing was
+    touched."""
+
+    def __init__(self, path: str, found: int, known: int) -> None:
+        super().__init__(
+            f"{path} has store format {found}; this version reads formats up to {known}:"
+            " install the version that wrote it, or a later one"
+        )
+        self.found = found
+        self.known = known
