@@ -1,0 +1,91 @@
+"""The keys of a bucket's rows: how they are put together, so that ascending bytes are the order that is wanted.
+
+Every key begins with the number of the bucket's *copy* (u32): a snapshot is written into a new copy and swapped in.
+All numbers are big-endian. A queue's name holds no zero byte, so a zero byte ends it::
+
+    BODIES, MESSAGES, LEASES   copy | id
+    READY                      copy | queue | 0 | 255 - priority | order        (highest priority first)
+    DELAYED                    copy | due, wall ms, u64 | order
+    DEAD                       copy | queue | 0 | order
+    ENDED                      copy | bucket time after which it may be forgotten, u64 | id
+    COUNTS                     copy | queue
+"""
+
+from __future__ import annotations
+
+import struct
+
+PRIORITY_MAX = 255
+ORDER_BITS = 16
+ENTRY_MESSAGES_MAX = 1 << ORDER_BITS
+"""Messages in one entry of the log: `order` has 16 bits for the index in the entry."""
+
+_NUMBER = struct.Struct(">I")
+_RANK = struct.Struct(">BQ")
+_ORDER = struct.Struct(">Q")
+_MOMENT_AND_ORDER = struct.Struct(">QQ")
+_COPY_BYTES = _NUMBER.size
+
+rank = _RANK.pack
+"""The end of a READY key: `rank(255 - priority, order)`."""
+
+
+def copy_prefix(copy: int) -> bytes:
+    """What all keys of one copy begin with."""
+    return _NUMBER.pack(copy)
+
+
+def order_of(seq: int, index: int) -> int:
+    """The order of the message that stands at `index` in the entry `seq`: unique in its bucket, growing."""
+    return seq << ORDER_BITS | index
+
+
+def queue_prefix(prefix: bytes, queue: str) -> bytes:
+    """What the READY and DEAD keys of one queue begin with; `prefix` is the copy's."""
+    return b"%b%b\x00" % (prefix, queue.encode())
+
+
+def ready_key(prefix: bytes, queue: str, priority: int, order: int) -> bytes:
+    """Where a message waits to be handed out."""
+    return queue_prefix(prefix, queue) + _RANK.pack(PRIORITY_MAX - priority, order)
+
+
+def dead_key(prefix: bytes, queue: str, order: int) -> bytes:
+    """Where a dead letter lies."""
+    return queue_prefix(prefix, queue) + _ORDER.pack(order)
+
+
+def delayed_key(prefix: bytes, due: int, order: int) -> bytes:
+    """Where a message waits for its time."""
+    return prefix + _MOMENT_AND_ORDER.pack(due, order)
+
+
+def ended_key(prefix: bytes, forget: int, message_id: bytes) -> bytes:
+    """Where it stands that a message may be forgotten after the bucket time `forget`."""
+    return prefix + _ORDER.pack(forget) + message_id
+
+
+def until_moment(prefix: bytes, moment: int) -> bytes:
+    """The end of the range of DELAYED or ENDED keys whose time is at most `moment`."""
+    return prefix + _ORDER.pack(moment + 1)
+
+
+def moment_of(key: bytes) -> int:
+    """The time in a DELAYED or ENDED key."""
+    moment: int = _ORDER.unpack_from(key, _COPY_BYTES)[0]
+    return moment
+
+
+def id_in_ended(key: bytes) -> bytes:
+    """The message in an ENDED key."""
+    return key[_COPY_BYTES + _ORDER.size:]
+
+
+def id_in_lease(key: bytes) -> bytes:
+    """The message in a LEASES key (or any other of `copy | id`)."""
+    return key[_COPY_BYTES:]
+
+
+def queue_in_count(key: bytes) -> str:
+    """The queue in a COUNTS key."""
+    return key[_COPY_BYTES:].decode()

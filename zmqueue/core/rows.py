@@ -1,0 +1,118 @@
+"""Reading the rows of one copy of a bucket: every question that a decision of its primary asks.
+
+Everything here is applied state, the committed prefix of the log. Nothing is kept in memory but the counts per queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from zmqueue.core import keys
+from zmqueue.core.ids import drawn_at
+from zmqueue.core.operations import State, Submission
+from zmqueue.core.records import (
+    Counts,
+    Record,
+    decode_counts,
+    decode_record,
+    head_of,
+    submission_of,
+    waiting_of,
+)
+from zmqueue.core.tables import Table, View, rows, span
+
+_LAST_MOMENT = (1 << 63) - 1
+
+
+class Rows:
+    """Questions to the rows of one copy. The answers hold until the next operation is applied."""
+
+    def __init__(self, view: View, copy: int) -> None:
+        self.copy = copy
+        self._view = view
+        self._prefix = keys.copy_prefix(copy)
+        self.counts: dict[str, Counts] = {
+            keys.queue_in_count(key): decode_counts(value)
+            for key, value in rows(view, Table.COUNTS, *span(self._prefix))}
+
+    # --- one message ---
+
+    def find(self, message_id: bytes) -> Record | None:
+        """How a message is; None where it is not known (never accepted, or forgotten)."""
+        key = self._prefix + message_id
+        data = self._view.get(Table.MESSAGES, key)
+        if data is not None:
+            return decode_record(data)
+        body = self._view.get(Table.BODIES, key)
+        if body is None:
+            return None
+        head = head_of(body)
+        delayed = head.due > 0 and self._view.get(
+            Table.DELAYED, keys.delayed_key(self._prefix, head.due, head.order)) is not None
+        return Record(State.DELAYED if delayed else State.READY, head.queue, head.priority, head.order,
+                      head.attempts, due=head.due if delayed else 0)
+
+    def touched(self, message_id: bytes) -> Record | None:
+        """The record of a message that has been handed out at least once, else None."""
+        data = self._view.get(Table.MESSAGES, self._prefix + message_id)
+        return None if data is None else decode_record(data)
+
+    def submission(self, message_id: bytes) -> Submission | None:
+        """What was submitted; None once the message is done (the payload is not needed again)."""
+        body = self._view.get(Table.BODIES, self._prefix + message_id)
+        return None if body is None else submission_of(body)
+
+    def known(self, message_ids: Sequence[bytes]) -> set[bytes]:
+        """Those of the ids that were accepted before and are not forgotten yet.
+
+        The ids of a batch are drawn together, so they lie close together: where no row lies between the lowest and
+        the highest, none of them is known, and that is found with two looks instead of two for each.
+        """
+        lowest, end = self._prefix + min(message_ids), self._prefix + max(message_ids) + b"\x00"
+        tables = [table for table in (Table.BODIES, Table.MESSAGES) if self._view.scan(table, lowest, end, 1)]
+        return {message_id for message_id in message_ids
+                if any(self._view.get(table, self._prefix + message_id) is not None for table in tables)}
+
+    # --- many ---
+
+    def ready(self, queue: str, start: bytes | None, limit: int) -> list[tuple[bytes, bytes, int]]:
+        """At most `limit` messages to hand out, best first: (key, id, fencing number of the delivery before).
+
+        `start`: the key to begin at; None: the front.
+        """
+        first, end = span(keys.queue_prefix(self._prefix, queue))
+        found = self._view.scan(Table.READY, start or first, end, limit)
+        return [(key, *waiting_of(value)) for key, value in found]
+
+    def waited(self, queue: str, wall: int) -> int:
+        """How long ago the message at the front was drawn, ms; -1 where none is ready."""
+        front = self.ready(queue, None, 1)
+        return max(0, wall - drawn_at(front[0][1])) if front else -1
+
+    def ripe(self, wall: int, limit: int) -> list[bytes]:
+        """Delayed messages whose due time has come, the first due first."""
+        found = self._view.scan(Table.DELAYED, self._prefix, keys.until_moment(self._prefix, wall), limit)
+        return [message_id for _, message_id in found]
+
+    def forgettable(self, at: int, limit: int) -> list[bytes]:
+        """Ended messages whose time to be remembered is over at bucket time `at`."""
+        found = self._view.scan(Table.ENDED, self._prefix, keys.until_moment(self._prefix, at), limit)
+        return [keys.id_in_ended(key) for key, _ in found]
+
+    def leased(self) -> Iterator[tuple[bytes, Record]]:
+        """All leases. As many as are in flight, so it is asked only at a takeover."""
+        for key, _ in rows(self._view, Table.LEASES, *span(self._prefix)):
+            data = self._view.get(Table.MESSAGES, key)
+            assert data is not None, "a leased message has a record"
+            yield keys.id_in_lease(key), decode_record(data)
+
+    def next_due(self) -> int | None:
+        """The wall time at which the first delayed message is due; None where none is delayed."""
+        end = keys.until_moment(self._prefix, _LAST_MOMENT)
+        found = self._view.scan(Table.DELAYED, self._prefix, end, 1)
+        return keys.moment_of(found[0][0]) if found else None
+
+    def count(self, queue: str, state: State) -> int:
+        """How many messages of the queue are in that state."""
+        counts = self.counts.get(queue)
+        return counts[state] if counts else 0
