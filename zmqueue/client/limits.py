@@ -1,0 +1,43 @@
+"""The client's limits, each with its unit and its reason."""
+
+from __future__ import annotations
+
+# --- what a caller may ask for ---------------------------------------------------------------------------------------
+
+QUEUE_NAME_CHARACTERS_MAX = 200          # a queue's name stands in every row's key
+PRIORITY_MAX = 255                       # one byte in the order of a queue
+DELAY_S_MAX = 10 * 366 * 86_400.0        # ten years: what is longer is a mistake of unit
+ATTEMPTS_MAX = 65_535
+HEADERS_MAX = 64                         # headers are for routing and tracing, not for bodies
+HEADERS_BYTES_MAX = 16_384
+LEASE_MESSAGES_MAX = 1_000               # messages in one lease request: bounds one answer
+LEASE_S_MAX = 7 * 86_400.0
+ERROR_CHARACTERS_MAX = 4_000             # of a handler's error text: it is kept with the message
+
+# --- submits ---------------------------------------------------------------------------------------------------------
+
+CHUNK_MESSAGES_MAX = 1_000               # messages in one Submit: one log entry, one reply
+CHUNK_MESSAGES_MIN = 100                 # a batch is not split over primaries into pieces smaller than this
+CHUNK_BYTES_MAX = 1 << 20                # payload bytes in one Submit; a larger body goes alone
+SUBMITS_IN_FLIGHT = 4                    # Submit packets on their way to one primary: the rest waits, and merges
+
+# --- time, in seconds ------------------------------------------------------------------------------------------------
+
+SILENCE_S = 0.5                          # a transmission unanswered for this long: ask the state, send again
+SILENCE_S_MAX = 2.0                      # it doubles up to this: a slow disk is not helped by repetition
+QUIET_S = 1.0                            # a silent node gets no fresh messages for this long
+BLOCKED_S = 0.05                         # a node that could not be written to is tried again after this
+BACKOFF_S = 0.02                         # first rest of a bucket's lane after a refusal worth another try
+BACKOFF_S_MAX = 0.2
+FETCH_NEWER_S = 0.05                     # between two questions for a state that is known to exist
+FETCH_S = 0.25                           # between two questions for a state that may not
+ASK_WAIT_S_MAX = 20.0                    # one long poll at the node; renewed until the caller's deadline
+ASK_AGAIN_S = 0.05                       # least time between two questions for the same message
+GATHER_S = 0.25                          # a lease call that has something waits this long for more from other nodes
+LEASE_GRACE_S = 1.0                      # a lease call outlives its wait by this, where a node is slow to say "none"
+SURVEY_S = 1.0                           # members(): how long to wait for nodes that say nothing
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+LATE_MAX = 10_000                        # transmissions given up whose late answer is still understood
+LEASE_SPLIT = 16                         # a consumer with more free slots than this asks several nodes at once
