@@ -24,8 +24,7 @@ USAGE = "usage: python3 dev.py demo [OPTIONS OF zmqueue demo] | test [TOX ENVIRO
 def main(arguments: list[str]) -> int:
     """Do what the first argument names; return the exit status."""
     if sys.version_info < OLDEST:
-        print(f"zmqueue needs Python 3.11 or later; this is {sys.version.split()[0]} ({sys.executable})", file=sys.stderr)
-        return 2
+        sys.exit(f"zmqueue needs Python 3.11 or later; this is {sys.version.split()[0]} ({sys.executable})")
     match arguments:
         case ["demo", *rest]:
             return demo(rest)
@@ -43,7 +42,7 @@ def demo(options: list[str]) -> int:
 
 def test(arguments: list[str]) -> int:
     """Run tox: the named environments, or all of them with every interpreter that is there."""
-    install("tox>=4.18")
+    install("tox>=4.40")
     environment = os.environ | pyenv_versions()
     end = arguments.index("--") if "--" in arguments else len(arguments)
     named, options = arguments[:end], arguments[end:]
@@ -67,7 +66,7 @@ def install(*requirements: str) -> None:
         try:
             import ensurepip  # noqa: F401
         except ImportError:
-            sys.exit("this Python cannot make virtual environments (no ensurepip); on Debian: apt-get install python3-venv")
+            sys.exit("this Python makes no virtual environments (no ensurepip); on Debian: apt-get install python3-venv")
         subprocess.check_call([sys.executable, "-m", "venv", "--clear", VENV])
     subprocess.check_call([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *requirements])
     stamp.touch()
@@ -80,8 +79,11 @@ def digest(*requirements: str) -> str:
 
 
 def pyenv_versions() -> dict[str, str]:
-    """With pyenv: the variable that puts all its interpreters that we support on the path, the newest first."""
-    if "PYENV_VERSION" in os.environ or not shutil.which("pyenv"):
+    """With pyenv: the variable that switches on all its interpreters that we support, the newest first.
+
+    It may be set already, to a single one: pyenv does that itself where `python3` is its shim.
+    """
+    if not shutil.which("pyenv"):
         return {}
     listed = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=False).stdout
     numbers = [tuple(map(int, line.split("."))) for line in listed.split() if line.replace(".", "").isdigit()]

@@ -92,7 +92,7 @@ def _breaches_of(module: str, path: Path, modules: frozenset[str]) -> Iterator[B
 
 
 def layer_of(module: str) -> Layer:
-    """The row with the longest name that the module lies under. Raises LookupError: a new top-level module needs a row."""
+    """The row with the longest name that the module lies under. Raises LookupError where a new module needs a row."""
     rows = [layer for layer in LAYERS if layer.name != "zmqueue" and _under(module, layer.name)]
     if rows:
         return max(rows, key=lambda layer: len(layer.name))
