@@ -1,5 +1,5 @@
-"""Nodes that only agree: real `Agreement` over a fake disk, with a bag of packets between them that a test empties as
-it likes, and a book-keeper that knows which states were chosen.
+"""Nodes that only agree: real `Agreement` over a fake disk, with a bag of packets between them that a test
+empties as it likes, and a book-keeper that knows which states were chosen.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Schedules too deep for a random explorer, each shown to break agreement without the rule and to pass with it.
 
-They are the directed schedules of the protocol's model (ballot_reuse, self_bypass, r0_twice: rule C1) on the real
-classes. The planted faults are subclasses that leave out the proposer's way through its own acceptor.
+They are the directed schedules of the protocol's model (ballot_reuse, self_bypass, r0_twice: rule C1) on the
+real classes. The planted faults are subclasses that leave out the proposer's way through its own acceptor.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def test_nobody_is_first_for_more_than_a_tenth_above_its_share(members: int, buc
 def test_a_member_of_three_times_the_weight_is_first_about_three_times_as_often() -> None:
     counted = firsts(ring(places(4, m2=place(2, weight=3)), Shape(600, 3, 128)))
     assert counted[2] <= 330
-    assert 240 <= counted[2]
+    assert counted[2] >= 240
 
 
 def test_replicas_stand_in_different_zones_where_there_are_enough() -> None:

@@ -74,7 +74,7 @@ def cluster(members: int, **settings: int) -> ClusterState:
     return state
 
 
-# --- the state ------------------------------------------------------------------------------------------------------
+# --- the state ----------------------------------------------------------------------------------------------
 
 
 def test_a_founder_is_up_votes_alone_and_is_in_sync_everywhere() -> None:
@@ -109,7 +109,7 @@ def test_the_natural_proposer_is_the_first_up_voter() -> None:
     assert state.natural == 2
 
 
-# --- folding (C5) ---------------------------------------------------------------------------------------------------
+# --- folding (C5) -------------------------------------------------------------------------------------------
 
 
 def test_a_list_that_changes_nothing_makes_no_proposal() -> None:
@@ -176,7 +176,7 @@ def test_a_learner_is_synced_and_its_primary_taken_down_in_one_list() -> None:
     assert after.in_sync[0] == (2,) and after.primary(0) == 2
 
 
-# --- members (C7, C8) -----------------------------------------------------------------------------------------------
+# --- members (C7, C8) ---------------------------------------------------------------------------------------
 
 
 def test_a_joiner_has_no_vote_and_no_place_until_it_is_up() -> None:
@@ -294,7 +294,7 @@ def test_a_member_is_forgotten_only_if_a_majority_of_those_who_remain_is_up() ->
     assert apply(state, [forgotten(state, 3)]).voters == (1, 2)
 
 
-# --- terms (R1) -----------------------------------------------------------------------------------------------------
+# --- terms (R1) ---------------------------------------------------------------------------------------------
 
 
 def test_a_term_is_new_where_a_replica_restarts() -> None:
@@ -330,7 +330,7 @@ def test_a_term_stays_where_nothing_about_the_bucket_changes() -> None:
     assert apply(state, [joined(4)]).terms == state.terms
 
 
-# --- buckets --------------------------------------------------------------------------------------------------------
+# --- buckets ------------------------------------------------------------------------------------------------
 
 
 def test_only_a_desired_up_member_is_synced() -> None:
@@ -372,7 +372,7 @@ def test_what_places_every_bucket_is_no_setting_to_change(name: str) -> None:
     assert effective(state, [SettingChanged(name, 64, state.settings.since)]) is None
 
 
-# --- any list of changes --------------------------------------------------------------------------------------------
+# --- any list of changes ------------------------------------------------------------------------------------
 
 
 def random_change(state: ClusterState, dice: random.Random) -> Change:

@@ -1,7 +1,7 @@
 """The acceptor: a voter's memory of one instance, on its disk before it is spoken of.
 
-"Paxos made simple" (Lamport, 2001), for one decree per epoch. A node's own proposals go through its own acceptor like
-everybody else's: that is rule C1, and the reason why no ballot ever carries two values.
+"Paxos made simple" (Lamport, 2001), for one decree per epoch. A node's own proposals go through its own
+acceptor like everybody else's: that is rule C1, and the reason why no ballot ever carries two values.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Acceptor:
     def prepare(self, e1: int, ballot: Ballot) -> Promise | Nack:
         """Promise to accept nothing below the ballot, unless a higher one has that promise."""
         record = self.record(e1)
-        # The same ballot again is a repetition, unless something was accepted in it: then its first phase is over.
+        # The same ballot again is a repetition, unless something was accepted in it: then its first phase is
+        # over.
         repeated = ballot == record.promised and record.accepted_ballot < ballot
         if ballot <= record.promised and not repeated:
             return Nack(e1, record.promised)

@@ -1,9 +1,9 @@
 """Agreement: how the members choose the next cluster state, one instance of Paxos per epoch (appendix A).
 
-State e + 1 is chosen by the voters of state e. The natural proposer of e owns round 0 and may skip phase one; everybody
-sends it what should be changed, and proposes for itself when no answer comes. Whatever is promised or accepted is on
-disk before it is spoken of, a node's own answers to its own proposals included (C1); nothing at all leaves under a
-state that is not on disk (C4: `Effects.hold`).
+State e + 1 is chosen by the voters of state e. The natural proposer of e owns round 0 and may skip phase one;
+everybody sends it what should be changed, and proposes for itself when no answer comes. Whatever is promised
+or accepted is on disk before it is spoken of, a node's own answers to its own proposals included (C1);
+nothing at all leaves under a state that is not on disk (C4: `Effects.hold`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,18 @@ from collections.abc import Callable
 import msgspec
 
 from zmqueue.core.acceptor import Acceptor
-from zmqueue.core.ballots import NO_BALLOT, Accept, Accepted, Hello, Join, Nack, Prepare, Promise, StateIs, Want
+from zmqueue.core.ballots import (
+    NO_BALLOT,
+    Accept,
+    Accepted,
+    Hello,
+    Join,
+    Nack,
+    Prepare,
+    Promise,
+    StateIs,
+    Want,
+)
 from zmqueue.core.beliefs import Beliefs, Identity
 from zmqueue.core.changes import Change, MemberJoined, Value, apply, effective
 from zmqueue.core.effects import Effects
@@ -55,8 +66,9 @@ class Forked(Exception):
 class Agreement:
     """One node's part in the chain of cluster states.
 
-    `on_install` is a list of callbacks (old state or None, new state); they run inside `install`, after the state and
-    the blank acceptor record were written to the batch, and what they write goes into the same batch.
+    `on_install` is a list of callbacks (old state or None, new state); they run inside `install`, after the
+    state and the blank acceptor record were written to the batch, and what they write goes into the same
+    batch.
     """
 
     def __init__(self, me: str, incarnation: int, nonce: int, tables: Tables, effects: Effects,
@@ -261,7 +273,8 @@ class Agreement:
         after = apply(state, value.changes)
         others = sorted({member.id for member in (*state.members, *after.members)} - {self.me})
         if digest(after) != value.digest:
-            # C6: another version's proposal, whose outcome only that version can compute. It is chosen all the same.
+            # C6: another version's proposal, whose outcome only that version can compute. It is chosen all
+            # the same.
             self.effects.note("cannot compute a chosen state, asking for it", epoch=after.epoch)
             for other in others:
                 self.effects.send(other, Hello(state.epoch))
@@ -315,7 +328,8 @@ class Agreement:
     def install(self, state: ClusterState, now: float) -> None:
         """Make a decided state the newest one, unless it is not newer. Nothing leaves before it is on disk (C4).
 
-        Raises Forked where another state of that epoch is known, Cloned where the state lists another run of this node.
+        Raises Forked where another state of that epoch is known, Cloned where the state lists another run of
+        this node.
         """
         old = self.state
         if old is not None and not self._follows(old, state):

@@ -1,7 +1,7 @@
 """The packets by which members agree on the next cluster state (PROTOCOL.md, appendix A), numbered 1 to 9.
 
-One instance of single-decree Paxos ("Paxos made simple", Lamport 2001) chooses each state; `e1` names the instance by
-the epoch that it decides. Who speaks, and for which cluster, stands in the envelope.
+One instance of single-decree Paxos ("Paxos made simple", Lamport 2001) chooses each state; `e1` names the
+instance by the epoch that it decides. Who speaks, and for which cluster, stands in the envelope.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ NO_BALLOT: Ballot = (-1, -1)
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag=1, gc=False):
-    """This is the newest state that I know. Answered with StateIs by who knows a newer one, with Hello by who is behind."""
+    """This is the newest state that I know. Answered with StateIs by who knows a newer one, with Hello by who
+    is behind."""
 
     epoch: int
 

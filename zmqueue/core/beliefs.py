@@ -1,7 +1,7 @@
 """Beliefs: what a node wants changed by itself, over and over until it is agreed or no longer so (C8).
 
-That is its own place among the members, the absence of members that a majority suspects, and the end of the grace of
-those that are down.
+That is its own place among the members, the absence of members that a majority suspects, and the end of the
+grace of those that are down.
 """
 
 from __future__ import annotations

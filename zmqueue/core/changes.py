@@ -1,8 +1,9 @@
 """Changes: what may be asked of the cluster state, and the pure fold that makes the next state of a list of them.
 
-A change names what it is about exactly enough (`since`, `incarnation`, `term`) to fall away, instead of doing harm,
-where something else came first (C8). `apply` goes through a list in order; each precondition looks at the state as
-changed so far, except that a term is compared with the bucket's term in the state that the list began with (C5).
+A change names what it is about exactly enough (`since`, `incarnation`, `term`) to fall away, instead of doing
+harm, where something else came first (C8). `apply` goes through a list in order; each precondition looks at
+the state as changed so far, except that a term is compared with the bucket's term in the state that the list
+began with (C5).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 
 from zmqueue.core.state import WEIGHT_MAX, Agreed, ClusterState, Member, Status
 
-# --- changes of members ---------------------------------------------------------------------------------------------
+# --- changes of members -------------------------------------------------------------------------------------
 
 
 class MemberJoined(msgspec.Struct, array_like=True, frozen=True, tag=1):
@@ -63,7 +64,7 @@ class MemberForgotten(msgspec.Struct, array_like=True, frozen=True, tag=5):
     since: int
 
 
-# --- changes of buckets ---------------------------------------------------------------------------------------------
+# --- changes of buckets -------------------------------------------------------------------------------------
 
 
 class ReplicaSynced(msgspec.Struct, array_like=True, frozen=True, tag=6):
@@ -236,7 +237,8 @@ class _Draft:
         return 0 <= bucket < len(self.before.terms) and self.before.terms[bucket] == term
 
     def _may_be_synced(self, bucket: int, number: int) -> bool:
-        # A record that changed in this very list (a restart, say) means that what was counted may be gone (C5).
+        # A record that changed in this very list (a restart, say) means that what was counted may be gone
+        # (C5).
         return (self._is_up(number) and self.members[number] == self.before.member(number)
                 and number not in self.in_sync[bucket] and number in self._now.desired(bucket))
 

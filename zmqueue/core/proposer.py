@@ -1,7 +1,8 @@
 """The proposer: the one proposal that a node has in flight, through phase one and phase two (appendix A).
 
-Its own acceptor comes first (C1): a proposal is promised, and accepted, on the own disk before anybody is asked, and
-the own answer counts only once it is there. A proposer that has promised a higher ballot meanwhile gives up.
+Its own acceptor comes first (C1): a proposal is promised, and accepted, on the own disk before anybody is
+asked, and the own answer counts only once it is there. A proposer that has promised a higher ballot meanwhile
+gives up.
 """
 
 from __future__ import annotations

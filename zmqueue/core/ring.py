@@ -1,11 +1,11 @@
 """The ring: which members hold a bucket and in which order, as a pure function of who is a member.
 
-Consistent hashing (Karger et al., 1997): each member stands at `weight * vnodes` points of a circle of 64-bit numbers,
-each bucket at one, and a bucket's *walk* is the order in which going clockwise from its point meets the members.
-Bounded loads (Mirrokni et al., 2017): no member begins the walk of more than ceil(1.1 x its share) buckets; the walk of
-a bucket whose natural first member is full begins with the next one that is not. Integers only. Rules P1 and P2: the
-bound looks at placeable members and weights, never at who is up, so that one crash does not reshuffle primaries
-everywhere.
+Consistent hashing (Karger et al., 1997): each member stands at `weight * vnodes` points of a circle of 64-bit
+numbers, each bucket at one, and a bucket's *walk* is the order in which going clockwise from its point meets
+the members. Bounded loads (Mirrokni et al., 2017): no member begins the walk of more than ceil(1.1 x its
+share) buckets; the walk of a bucket whose natural first member is full begins with the next one that is not.
+Integers only. Rules P1 and P2: the bound looks at placeable members and weights, never at who is up, so that
+one crash does not reshuffle primaries everywhere.
 """
 
 from __future__ import annotations

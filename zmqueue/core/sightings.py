@@ -23,8 +23,9 @@ class Sightings:
     def seen(self, member_id: str, incarnation: int, epoch: int) -> bool:
         """Note what the peer shows; False where it is to be refused.
 
-        A lower epoch within one incarnation is only a packet that was slow. A later incarnation that knows less than an
-        earlier one had on disk is a restored copy; an earlier incarnation is a copy too, or a very late packet.
+        A lower epoch within one incarnation is only a packet that was slow. A later incarnation that knows
+        less than an earlier one had on disk is a restored copy; an earlier incarnation is a copy too, or a
+        very late packet.
         """
         highest = self._shown.get(member_id)
         if highest is not None and (incarnation < highest[0] or (incarnation > highest[0] and epoch < highest[1])):

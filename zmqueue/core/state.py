@@ -1,8 +1,8 @@
 """The cluster state: the one agreed, immutable record, and everything that is derived from it.
 
-All that must be agreed is a field of `ClusterState`; who is primary, which members are desired, who may vote follows
-from the fields and is computed once per state. Members are small integers (*numbers*), never reused; a member's `id`
-is what packets are addressed to. `epoch` numbers the states; `changes.py` makes the next one.
+All that must be agreed is a field of `ClusterState`; who is primary, which members are desired, who may vote
+follows from the fields and is computed once per state. Members are small integers (*numbers*), never reused;
+a member's `id` is what packets are addressed to. `epoch` numbers the states; `changes.py` makes the next one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ WEIGHT_MAX = 100
 
 
 class Status(enum.IntEnum):
-    """What a member is. Only `up` and `down` members are placed; a `down` one keeps its vote and, for a grace, its place."""
+    """What a member is. Only `up` and `down` members are placed; a `down` one keeps its vote and, for a
+    grace, its place."""
 
     JOINING = 0
     UP = 1

@@ -1,8 +1,9 @@
 """The fault detector: whom this node suspects, and what a majority of the voters suspects.
 
-Every node publishes heartbeats that name the members it suspects; a member is taken down only while a majority of the
-voters suspects it (many observers must agree: Rapid, Suresh et al., 2018). So one node with a cut cable convinces
-nobody. The detector may be wrong in any way without harm to data (section 5 of the protocol): it costs availability.
+Every node publishes heartbeats that name the members it suspects; a member is taken down only while a
+majority of the voters suspects it (many observers must agree: Rapid, Suresh et al., 2018). So one node with a
+cut cable convinces nobody. The detector may be wrong in any way without harm to data (section 5 of the
+protocol): it costs availability.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Wants: the changes that this node believes should be agreed, gathered until they are proposed.
 
-Wants are level-triggered (C8): who asks repeats while it still believes, and a want that is not repeated is dropped.
-What a want says about suspicion is checked again at the moment of proposing.
+Wants are level-triggered (C8): who asks repeats while it still believes, and a want that is not repeated is
+dropped. What a want says about suspicion is checked again at the moment of proposing.
 """
 
 from __future__ import annotations
