@@ -36,7 +36,7 @@ from zmqueue.store.records import KEY_BYTES_MAX, check_key, seal, seal_rows
 
 STORE_FORMAT = 1
 MAP_BYTES = 1 << 30         # address space, not disk: the file grows as it is used
-HEADROOM_BYTES = 64 << 20   # what one batch may add, copied pages included; a larger one fails the store
+HEADROOM_BYTES = 256 << 20  # what one batch may add (half-full and copied pages too); more fails the store
 PAGE_BYTES_MAX = 64 << 10
 READERS_MAX = 32            # open snapshots at one time: about one for each learner that is being fed
 
@@ -67,7 +67,7 @@ class LmdbStore:
         Raises FormatTooNew, DirectoryInUse (open in this process already; across processes `open_directory`
         guards), and StoreFailed where LMDB cannot use the files. All are definite: no row was touched.
         """
-        self._path = Path(path).resolve()
+        self.path = Path(path).resolve()
         self._headroom_bytes = headroom_bytes
         self._transaction: Transaction | None = None
         self._owner = _NOBODY               # the thread that has the transaction open
@@ -79,27 +79,27 @@ class LmdbStore:
         self._commits = 0
         self._commit_seconds = 0.0
         # LMDB's locks are per process: a second environment on these files would release those of the first.
-        if any(store._path == self._path for store in _open_stores):
-            raise DirectoryInUse(f"the store {self._path} is already open in this process ({os.getpid()})")
+        if any(store.path == self.path for store in _open_stores):
+            raise DirectoryInUse(f"the store {self.path} is already open in this process ({os.getpid()})")
         try:
-            made = not self._path.exists()
-            self._path.mkdir(mode=0o700, exist_ok=True)
+            made = not self.path.exists()
+            self.path.mkdir(mode=0o700, exist_ok=True)
             self._environment = lmdb.open(
-                str(self._path), map_size=max(map_bytes, self._least_map_bytes()), max_dbs=len(Table) + 1,
+                str(self.path), map_size=max(map_bytes, self._least_map_bytes()), max_dbs=len(Table) + 1,
                 max_readers=readers_max, mode=0o600, lock=True, sync=True, metasync=True, writemap=False,
             )
         except (lmdb.Error, OSError) as error:
-            raise StoreFailed(f"cannot open the store {self._path}: {error}") from error
+            raise StoreFailed(f"cannot open the store {self.path}: {error}") from error
         try:
             self._environment.reader_check()  # snapshots of killed processes would hold their pages for ever
             self._page_bytes = self._environment.stat()["psize"]
-            self._databases = _open_databases(self._environment, self._path)
-            sync_directory(self._path)
+            self._databases = _open_databases(self._environment, self.path)
+            sync_directory(self.path)
             if made:
-                sync_directory(self._path.parent)
+                sync_directory(self.path.parent)
         except (lmdb.Error, OSError) as error:
             self._environment.close()
-            raise StoreFailed(f"cannot read the store {self._path}: {error}") from error
+            raise StoreFailed(f"cannot read the store {self.path}: {error}") from error
         except StoreError:
             self._environment.close()
             raise
@@ -197,9 +197,8 @@ class LmdbStore:
         try:
             transaction = self._environment.begin(write=False)
         except lmdb.ReadersFullError as error:
-            raise StoreError(
-                f"{self._environment.max_readers()} snapshots are open, which is the limit (readers_max): close some"
-            ) from error
+            limit = self._environment.max_readers()
+            raise StoreError(f"{limit} snapshots are open, which is the limit (readers_max): close some") from error
         except lmdb.Error as error:
             raise self._fail("opening a snapshot", error) from error
         snapshot = LmdbSnapshot(self, transaction, self._databases)
@@ -256,7 +255,7 @@ class LmdbStore:
     def _least_map_bytes(self) -> int:
         """A map that holds the file as it is and one batch more, in whole pages of any size that machines
         have."""
-        data = self._path / DATA_NAME
+        data = self.path / DATA_NAME
         used_bytes = data.stat().st_size if data.exists() else 0
         return (used_bytes + self._headroom_bytes + PAGE_BYTES_MAX - 1) // PAGE_BYTES_MAX * PAGE_BYTES_MAX
 
@@ -290,18 +289,21 @@ class LmdbStore:
     def _fail(self, doing: str, error: Exception) -> StoreFailed:
         """Refuse everything from now on (R18), and return what to raise."""
         if self._failure is None:
-            self._failure = f"{doing} in the store {self._path} failed: {error}"
+            # LMDB tells a full disk as "Input/output error" where a write was cut short, so say what is free.
+            disk = os.statvfs(self.path)
+            free_bytes = disk.f_bavail * disk.f_frsize
+            self._failure = f"{doing} in the store {self.path} failed: {error} ({free_bytes:,} bytes free on its disk)"
         if self._owner == get_ident():
             self._drop_batch()
-        return StoreFailed(f"{self._failure}; nothing more is read or written until a restart")
+        return StoreFailed(f"{self._failure}; the store is unusable until a restart")
 
     def _check_usable(self) -> None:
         if self._forked:
-            raise StoreMisused(f"the store {self._path} was opened before a fork: it is the parent's alone")
+            raise StoreMisused(f"the store {self.path} was opened before a fork: it is the parent's alone")
         if self._closed:
-            raise StoreMisused(f"the store {self._path} is closed")
+            raise StoreMisused(f"the store {self.path} is closed")
         if self._failure is not None:
-            raise StoreFailed(f"{self._failure}; nothing more is read or written until a restart")
+            raise StoreFailed(f"{self._failure}; the store is unusable until a restart")
 
 
 def _open_databases(environment: lmdb.Environment, path: Path) -> Databases:

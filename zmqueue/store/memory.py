@@ -87,18 +87,22 @@ class MemorySnapshot:
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         check_key(table, key)
-        rows, replaced = self._look(table)
-        sealed = replaced[key] if key in replaced else rows.values.get(key)
+        rows, since = self._rows(table)
+        if key in since:
+            sealed = since[key]
+        else:
+            sealed = rows.replaced[key] if key in rows.replaced else rows.values.get(key)
         return None if sealed is None else unseal(table, key, sealed)
 
     def scan(self, table: Table, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        rows, replaced = self._look(table)
+        rows, since = self._rows(table)
+        replaced = {**rows.replaced, **since}  # of two changes to a row, what the first one replaced
         found = itertools.islice(_through(rows, replaced, start, stop), max(limit, 0))
         return [(key, unseal(table, key, sealed)) for key, sealed in found]
 
     def last(self, table: Table, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
-        rows, replaced = self._look(table)
-        found = list(_through(rows, replaced, start, stop))
+        rows, since = self._rows(table)
+        found = list(_through(rows, {**rows.replaced, **since}, start, stop))
         return (found[-1][0], unseal(table, *found[-1])) if found else None
 
     def close(self) -> None:
@@ -106,14 +110,12 @@ class MemorySnapshot:
             self._store._snapshots.remove(self)
             self._store = None
 
-    def _look(self, table: Table) -> tuple[_Rows, Mapping[bytes, bytes | None]]:
-        """The rows of now, and what to see instead of them: of two changes the one that was replaced
-        first."""
+    def _rows(self, table: Table) -> tuple[_Rows, Replaced]:
+        """The rows of now, and what committed batches replaced in them since."""
         if self._store is None:
             raise StoreMisused("this snapshot is closed (by its user, or as its store ended): open another")
         self._store._check_usable()
-        rows = self._store._tables[table]
-        return rows, {**rows.replaced, **self._replaced.get(table, {})}
+        return self._store._tables[table], self._replaced.get(table, {})
 
     def _batch_committed(self, table: Table, replaced: Replaced) -> None:
         mine = self._replaced.setdefault(table, {})
