@@ -65,6 +65,10 @@ class Call(Generic[T]):
         """The deadline passed: end it."""
         raise NotImplementedError
 
+    def abort(self, error: ZmqueueError) -> None:
+        """The client closes. What may have taken effect does not end with a definite error."""
+        self.fail(error)
+
 
 class Item:
     """One thing to be done in one bucket."""
@@ -124,6 +128,11 @@ class SubmitItem(Item):
         self.submission: Submission | None = None    # with the id: drawn when it is first sent
 
     @property
+    def free(self) -> bool:
+        """True while another id may be drawn: each transmission, if any, was definitely refused (Q2)."""
+        return self.draft.id is None and not self.open
+
+    @property
     def id(self) -> bytes | None:
         """The message's id, once drawn."""
         return self.submission.id if self.submission is not None else self.draft.id
@@ -155,8 +164,8 @@ class SubmitItem(Item):
         message_id = self.id
         if self.open and message_id is not None:
             token = token_of(message_id)
-            return SubmitTimeout(f"no node confirmed the submit in time; it may be stored: submit again with id={token!r}"
-                                 f" and it is stored once", token)
+            return SubmitTimeout("no node confirmed the submit; it may be stored: submit again with"
+                                 f" id={token!r} and it is stored once", token)
         if self.refusal is not None:
             return self.refusal
         return ClusterUnreachable("nothing was submitted: no node could be reached, or no bucket has a primary")
@@ -192,6 +201,13 @@ class SubmitCall(Call[tuple[SubmitItem, ...]]):
         for item in self.items:
             item.expire()
 
+    def abort(self, error: ZmqueueError) -> None:
+        for item in self.items:
+            if item.open:
+                item.expire()
+            else:
+                item.fail(error)
+
 
 # --- questions about a message ---------------------------------------------------------------------------------------
 
@@ -219,7 +235,7 @@ class AskItem(Item):
 class AskCall(Call[Answer]):
     """How is this message? With `settled`, the answer is awaited until the message has ended (a long poll)."""
 
-    __slots__ = ("again", "asked_at", "id", "last", "settled", "sent")
+    __slots__ = ("again", "asked_at", "id", "last", "sent", "settled")
 
     def __init__(self, message_id: bytes, deadline: float, notify: Callable[[Any], None] | None = None, *,
                  settled: bool = False) -> None:
@@ -298,8 +314,14 @@ class LeaseSayCall(Call[None]):
         self.item.done = True
         token = token_of(self.item.held[0])
         if self.item.open:
-            self.fail(SettleTimeout(f"no node confirmed in time to {self.what} {token}; it may hold or not"))
+            self.fail(SettleTimeout(f"no node confirmed to {self.what} {token}; it may hold or not"))
         elif self.item.refusal is not None:
             self.fail(self.item.refusal)
         else:
             self.fail(ClusterUnreachable(f"could not {self.what} {token}: its bucket had no primary that answered"))
+
+    def abort(self, error: ZmqueueError) -> None:
+        if self.item.open:
+            self.expire(self.deadline)
+        else:
+            self.fail(error)

@@ -40,4 +40,5 @@ SURVEY_S = 1.0                           # members(): how long to wait for nodes
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 LATE_MAX = 10_000                        # transmissions given up whose late answer is still understood
+LANES_MAX = 10_000                       # idle lanes beyond this are forgotten (a lane is a bucket and a queue)
 LEASE_SPLIT = 16                         # a consumer with more free slots than this asks several nodes at once

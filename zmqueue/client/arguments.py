@@ -1,0 +1,92 @@
+"""What callers write, checked once at the edge: errors say what was found and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from zmqueue.client import limits, payloads
+from zmqueue.client.calls import Draft
+from zmqueue.core.ids import parse_token
+
+
+def seeds(given: Sequence[str], environment: str) -> list[str]:
+    """Endpoints from the argument, else from $ZMQUEUE_SEEDS."""
+    for seed in given:
+        if not isinstance(seed, str):
+            raise TypeError(f"a seed is a text like 'tcp://HOST:PORT', got {type(seed).__name__}")
+    found = [seed.strip() for seed in (given or environment.split(",")) if seed.strip()]
+    if not found:
+        raise ValueError("a client needs at least one seed: Client('tcp://HOST:PORT', ...) or $ZMQUEUE_SEEDS")
+    for seed in found:
+        if "://" not in seed:
+            raise ValueError(f"seed {seed!r} is no endpoint; write tcp://HOST:PORT")
+    return found
+
+
+def queue_name(name: str) -> str:
+    """A queue's name."""
+    if not isinstance(name, str):
+        raise TypeError(f"a queue's name is a text, got {type(name).__name__}")
+    if not 0 < len(name) <= limits.QUEUE_NAME_CHARACTERS_MAX:
+        raise ValueError(f"a queue's name has 1 to {limits.QUEUE_NAME_CHARACTERS_MAX} characters, this has {len(name)}")
+    if not name.isprintable():
+        raise ValueError(f"a queue's name is made of printable characters, this is not: {name!r}")
+    return name
+
+
+def seconds(what: str, value: float, most: float = math.inf) -> float:
+    """A time from 0 to `most`; infinite is not allowed."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{what} is a number of seconds, got {type(value).__name__}")
+    if not (0 <= value <= most and math.isfinite(value)):
+        bound = f"0 to {most:g}" if math.isfinite(most) else "0 or more, and finite"
+        raise ValueError(f"{what} is {value!r} seconds; allowed is {bound}")
+    return float(value)
+
+
+def integer(what: str, value: int, least: int, most: int) -> int:
+    """A whole number between two bounds."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} is a whole number, got {type(value).__name__}")
+    if not least <= value <= most:
+        raise ValueError(f"{what} is {value}; allowed is {least} to {most}")
+    return value
+
+
+def headers(given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """Texts by name, in the order given."""
+    if not given:
+        return ()
+    if not isinstance(given, Mapping):
+        raise TypeError(f"headers are a mapping of texts, got {type(given).__name__}")
+    for name, value in given.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"headers are texts by name, got {name!r}: {value!r}")
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in given.items())
+    if len(given) > limits.HEADERS_MAX or size > limits.HEADERS_BYTES_MAX:
+        raise ValueError(f"{len(given)} headers of {size:,} bytes; the limits are {limits.HEADERS_MAX} headers"
+                         f" and {limits.HEADERS_BYTES_MAX:,} bytes")
+    return tuple(given.items())
+
+
+def draft(payload: object, *, token: str | None = None, priority: int = 0, delay: float = 0.0,
+          headers_: Mapping[str, str] | None = None, attempts: int | None = None) -> Draft:
+    """One message as its submitter wrote it."""
+    kind, data = payloads.encode(payload)
+    return Draft(
+        data, kind,
+        message_id=parse_token(token) if token is not None else None,
+        priority=integer("priority", priority, 0, limits.PRIORITY_MAX) if priority else 0,
+        delay_ms=math.ceil(seconds("delay", delay, limits.DELAY_S_MAX) * 1000) if delay else 0,
+        headers=headers(headers_) if headers_ else (),
+        attempts=integer("attempts", attempts, 1, limits.ATTEMPTS_MAX) if attempts is not None else 0)
+
+
+def milliseconds(what: str, value: float | None, most: float) -> int:
+    """A time to be sent in ms, at least 1; None: 0, which stands for the cluster's default."""
+    if value is None:
+        return 0
+    if not seconds(what, value, most):
+        raise ValueError(f"{what} is 0 seconds; allowed is more than 0, up to {most:g}, or None for the default")
+    return max(1, round(value * 1000))

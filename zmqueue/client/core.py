@@ -1,0 +1,212 @@
+"""The client's core: requests, packets and the time go in; packets and finished calls come out.
+
+It opens nothing, reads no clock and draws no random number of its own, so that the same code serves the sync client,
+the asyncio client and the simulator. One thread (or task) owns it. Whoever drives it: hand in what happened, `tick`,
+then send what `take` returns, and wake up again when `next_tick` says, or earlier when something comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from zmqueue.client import limits
+from zmqueue.client.calls import AskCall, AskItem, LeaseSayCall, SubmitCall
+from zmqueue.client.exchanges import Exchanges
+from zmqueue.client.lanes import Sender
+from zmqueue.client.leasing import Holding, LeaseCall, Subscription
+from zmqueue.client.routing import Routing
+from zmqueue.client.session import SESSION_BYTES, Session
+from zmqueue.client.submitting import Submitting
+from zmqueue.client.surveys import SurveyCall, Surveys
+from zmqueue.client.timers import Timers
+from zmqueue.core.ids import bucket_of
+from zmqueue.core.packets import Envelope, Heartbeat, Hint, Reply, Request, StateReply
+from zmqueue.errors import Closed
+
+_REPLIES = Reply.__args__
+
+
+class ClientCore:
+    """Routing, retry, deadlines, merging; sessions and leases."""
+
+    def __init__(self, seeds: Sequence[str], random: Callable[[int], bytes]) -> None:
+        """`seeds`: endpoints, at least one. `random(n)`: n unguessable bytes (a seeded source in simulation)."""
+        if not seeds:
+            raise ValueError("a client needs at least one seed")
+        self._random = random
+        self._timers = Timers()
+        self._exchanges = Exchanges(self._timers)
+        self.routing = Routing(seeds, self._exchanges, self._timers)
+        self._sender = Sender(self.routing, self._exchanges, self._timers)
+        self._submitting = Submitting(self.routing, self._sender, random)
+        self._surveys = Surveys(self.routing, self._exchanges, self._timers)
+        self._sessions: list[Session] = []
+        self._common: Session | None = None              # of those who lease without a worker
+        self._closed = False
+        self.strangers = 0                               # multipart messages of another cluster or lineage
+        self.bad = 0                                     # packets that no node sends to a client
+
+    # --- requests: each call is finished by its deadline ---
+
+    def submit(self, call: SubmitCall, now: float) -> None:
+        """Have messages accepted."""
+        if self._closed:
+            call.fail(_closed())
+            return
+        self._timers.expire(call)
+        self._submitting.begin(call, now)
+
+    def ask(self, call: AskCall, now: float) -> None:
+        """Ask how a message is."""
+        if self._closed:
+            call.fail(_closed())
+            return
+        self._timers.expire(call)
+        call.again = lambda asked: self._timers.at(asked.asked_at + limits.ASK_AGAIN_S, partial(self._ask, asked))
+        self._ask(call, now)
+
+    def _ask(self, call: AskCall, now: float) -> None:
+        if call.finished:
+            return
+        state = self.routing.state
+        if state is None:                                # which bucket it is depends on their number
+            self._timers.at(now + limits.BACKOFF_S, partial(self._ask, call))
+            return
+        self._sender.put(self._sender.asks(bucket_of(call.id, state.buckets)), AskItem(call))
+
+    def survey(self, call: SurveyCall, now: float) -> None:
+        """Ask several nodes."""
+        if self._closed:
+            call.fail(_closed())
+            return
+        self._timers.expire(call)
+        self._surveys.begin(call)
+
+    def lease(self, call: LeaseCall, now: float) -> None:
+        """Lease messages for a caller without a worker."""
+        if self._closed:
+            call.fail(_closed())
+            return
+        if self._common is None:
+            self._common = self.open_session()
+        self._timers.expire(call)
+        self._common.lease(call, now)
+
+    def say(self, holding: Holding, call: LeaseSayCall, now: float, lease_ms: int = 0) -> None:
+        """Settle, extend (`lease_ms`) or give back what was leased."""
+        if self._closed:
+            call.fail(_closed())
+            return
+        holding.session.say(holding, call, now, lease_ms)
+
+    # --- sessions ---
+
+    def open_session(self) -> Session:
+        """A session of its own, for a worker."""
+        session = Session(self._random(SESSION_BYTES), self.routing, self._exchanges, self._sender, self._timers)
+        self._sessions.append(session)
+        return session
+
+    def subscribe(self, session: Session, subscription: Subscription, queue: str, lease_ms: int, now: float) -> None:
+        """Deliver messages of that queue to the session for as long as the subscription has slots."""
+        session.subscribe(subscription, queue, lease_ms, now)
+
+    def end_session(self, session: Session, now: float) -> None:
+        """Give back at once what the session holds."""
+        if session in self._sessions:
+            self._sessions.remove(session)
+            session.end(now)
+
+    # --- what happens ---
+
+    def on_packets(self, endpoint: str, envelope: Envelope, packets: Sequence[object], now: float) -> None:
+        """A multipart message came from that endpoint."""
+        if self.routing.state is None:
+            packets = [packet for packet in packets if isinstance(packet, StateReply)]
+        elif envelope.cluster != self.routing.cluster or envelope.lineage != self.routing.lineage:
+            self.strangers += 1
+            return
+        self.routing.heard(endpoint)
+        if envelope.epoch > self.routing.epoch:
+            self.routing.want(envelope.epoch, endpoint)
+        for packet in packets:
+            if isinstance(packet, Hint):
+                for session in self._sessions:
+                    session.hint(endpoint, packet.queue)
+            elif isinstance(packet, _REPLIES):
+                self._exchanges.answered(packet, now)
+            else:
+                self.bad += 1
+
+    def on_heartbeat(self, heartbeat: Heartbeat, now: float) -> None:
+        """A node published that it lives."""
+        if self.routing.state is None:
+            return
+        if heartbeat.cluster != self.routing.cluster or heartbeat.lineage != self.routing.lineage:
+            self.strangers += 1
+            return
+        self.routing.on_heartbeat(heartbeat, now)
+
+    def on_connected(self, endpoint: str, now: float) -> None:
+        """The connection stands (again)."""
+        self.routing.connected(endpoint)
+
+    def on_lost(self, endpoint: str, now: float) -> None:
+        """The connection broke."""
+        self._exchanges.lost(endpoint, now)
+
+    def on_unsent(self, endpoint: str, packets: list[Request], now: float) -> None:
+        """The transport could not hand these over: they certainly did not leave."""
+        self.routing.blocked(endpoint, now)
+        self._exchanges.unsent(packets, now)
+
+    # --- time ---
+
+    def tick(self, now: float, wall: int) -> None:
+        """The time: `now` in seconds of a monotonic clock, `wall` in ms of the own wall clock."""
+        self.routing.tick(now, wall)
+        self._timers.run(now)
+
+    def next_tick(self) -> float | None:
+        """When something is due, if nothing comes before; None: nothing is."""
+        return self._timers.next()
+
+    def take(self, now: float) -> list[tuple[str, list[Request]]]:
+        """What is to be sent now: (endpoint, packets of one multipart message)."""
+        if self.routing.changed:
+            self._sender.moved(self.routing.changed, now)
+            self.routing.changed.clear()
+        self.routing.fetch(now)
+        self._submitting.pump(now)
+        self._sender.pump(now)
+        for session in self._sessions:
+            session.pump(now)
+        self._surveys.pump(now)
+        return self._exchanges.take()
+
+    def envelope(self) -> Envelope:
+        """The first frame of what is sent."""
+        return Envelope(self.routing.cluster, self.routing.lineage, "", 0, self.routing.epoch)
+
+    def heartbeats(self) -> frozenset[str]:
+        """Where heartbeats are published: worth a subscription."""
+        state = self.routing.state
+        members = state.members if state is not None else ()
+        return frozenset(member.heartbeats for member in members if member.up)
+
+    # --- the end ---
+
+    def close(self, now: float) -> list[tuple[str, list[Request]]]:
+        """Fail whoever waits, end the sessions; returns the last packets."""
+        self._closed = True
+        for session in list(self._sessions):
+            self.end_session(session, now)
+        farewells = self._exchanges.take()
+        for call in self._timers.calls():
+            call.abort(_closed())
+        return farewells
+
+
+def _closed() -> Closed:
+    return Closed("the client is closed")
