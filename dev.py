@@ -25,11 +25,11 @@ def main(arguments: list[str]) -> int:
     """Do what the first argument names; return the exit status."""
     if sys.version_info < OLDEST:
         sys.exit(f"zmqueue needs Python 3.11 or later; this is {sys.version.split()[0]} ({sys.executable})")
-    match arguments:
-        case ["demo", *rest]:
-            return demo(rest)
-        case ["test", *rest]:
-            return test(rest)
+    command, rest = arguments[:1], arguments[1:]      # no `match` here: an older Python must get as far as this line
+    if command == ["demo"]:
+        return demo(rest)
+    if command == ["test"]:
+        return test(rest)
     print(USAGE, file=sys.stderr)
     return 2
 
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
 def demo(options: list[str]) -> int:
     """Install zmqueue as it stands here, and run its demo."""
     install("-e", str(CHECKOUT))
-    return subprocess.call([VENV / "bin" / "zmqueue", "demo", *options])
+    return subprocess.call([str(VENV / "bin" / "zmqueue"), "demo", *options])
 
 
 def test(arguments: list[str]) -> int:
@@ -52,8 +52,8 @@ def test(arguments: list[str]) -> int:
         named += ["lowest"] if OLDEST[1] in found else []
         print(f"environments: {' '.join(named)}", flush=True)
     # Every environment that is named here has its interpreter: one that tox would skip is an error.
-    command = [VENV / "bin" / "tox", "run", "--skip-missing-interpreters", "false", "-e", ",".join(named), *options]
-    return subprocess.call(command, cwd=CHECKOUT, env=environment)
+    tox = [str(VENV / "bin" / "tox"), "run", "--skip-missing-interpreters", "false"]
+    return subprocess.call([*tox, "-e", ",".join(named), *options], cwd=CHECKOUT, env=environment)
 
 
 def install(*requirements: str) -> None:
@@ -66,7 +66,7 @@ def install(*requirements: str) -> None:
         try:
             import ensurepip  # noqa: F401
         except ImportError:
-            sys.exit("this Python makes no virtual environments (no ensurepip); on Debian: apt-get install python3-venv")
+            sys.exit("this Python makes no virtual environments (no ensurepip); on Debian: apt install python3-venv")
         subprocess.check_call([sys.executable, "-m", "venv", "--clear", VENV])
     subprocess.check_call([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *requirements])
     stamp.touch()

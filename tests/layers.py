@@ -15,7 +15,7 @@ from pathlib import Path
 
 PURE = frozenset(
     "__future__ abc base64 binascii bisect collections dataclasses enum functools hashlib heapq itertools math"
-    " operator struct typing zlib".split()
+    " operator re string struct typing zlib".split()
 )
 """What of the standard library computes only: no clock, no randomness, no file, no socket, no thread, no log."""
 
