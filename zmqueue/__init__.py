@@ -2,4 +2,42 @@
 
 from __future__ import annotations
 
+from zmqueue.client.client import Client
+from zmqueue.client.message import Message
+from zmqueue.client.ticket import Status, Ticket
+from zmqueue.client.views import MembersView, MemberView, QueueView
+from zmqueue.core.ids import BadToken
+from zmqueue.errors import (
+    BadRequest,
+    BodyTooLarge,
+    Busy,
+    Closed,
+    ClusterUnreachable,
+    DiskFull,
+    IdTooOld,
+    LeaseLost,
+    NoAnswer,
+    NotAllowed,
+    NotEnoughReplicas,
+    NotServing,
+    QueueFull,
+    Refused,
+    Reject,
+    RequestFailed,
+    ResultTimeout,
+    SettleTimeout,
+    SubmitManyFailed,
+    SubmitTimeout,
+    Unknown,
+    UnknownToken,
+    ZmqueueError,
+)
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "BadRequest", "BadToken", "BodyTooLarge", "Busy", "Client", "Closed", "ClusterUnreachable", "DiskFull", "IdTooOld",
+    "LeaseLost", "MemberView", "MembersView", "Message", "NoAnswer", "NotAllowed", "NotEnoughReplicas", "NotServing",
+    "QueueFull", "QueueView", "Refused", "Reject", "RequestFailed", "ResultTimeout", "SettleTimeout", "Status",
+    "SubmitManyFailed", "SubmitTimeout", "Ticket", "Unknown", "UnknownToken", "ZmqueueError",
+]

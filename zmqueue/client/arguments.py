@@ -61,8 +61,9 @@ def headers(given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     if not isinstance(given, Mapping):
         raise TypeError(f"headers are a mapping of texts, got {type(given).__name__}")
     for name, value in given.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"headers are texts by name, got {name!r}: {value!r}")
+        for text in (name, value):
+            if not isinstance(text, str):
+                raise TypeError(f"headers are texts by name, got {name!r}: {value!r}")
     size = sum(len(name.encode()) + len(value.encode()) for name, value in given.items())
     if len(given) > limits.HEADERS_MAX or size > limits.HEADERS_BYTES_MAX:
         raise ValueError(f"{len(given)} headers of {size:,} bytes; the limits are {limits.HEADERS_MAX} headers"
@@ -87,6 +88,6 @@ def milliseconds(what: str, value: float | None, most: float) -> int:
     """A time to be sent in ms, at least 1; None: 0, which stands for the cluster's default."""
     if value is None:
         return 0
-    if not seconds(what, value, most):
+    if seconds(what, value, most) == 0.0:
         raise ValueError(f"{what} is 0 seconds; allowed is more than 0, up to {most:g}, or None for the default")
     return max(1, round(value * 1000))

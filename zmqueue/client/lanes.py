@@ -116,7 +116,7 @@ class AskLane(Lane):
         call = _ask(items).call
         call.sent, call.asked_at = True, now
         wait = min(max(call.deadline - now, 0.0), limits.ASK_WAIT_S_MAX) if call.settled else 0.0
-        return Ask(request, self.bucket, call.id, int(wait * 1000), call.settled)
+        return Ask(request, self.bucket, call.id, int(wait * 1000), True)
 
     def patience(self, items: Sequence[Item], now: float) -> float:
         call = _ask(items).call

@@ -1,7 +1,7 @@
 """Payloads and results: what Python values become on the wire, and back.
 
 bytes and str come back as such, None as None, everything else travels as JSON (pydantic's, so models, dataclasses,
-dates and the like are carried) and comes back as plain JSON values, unless a type is asked for. Nothing is ever pickled.
+dates and the like are carried) and comes back as plain JSON values, unless a type is asked for. Nothing is pickled.
 """
 
 from __future__ import annotations

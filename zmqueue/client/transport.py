@@ -1,14 +1,15 @@
 """The transport: one background thread with the sockets, which drives a ClientCore for the threads that call.
 
-One DEALER for each endpoint, one SUB for the heartbeats of all nodes, all non-blocking: what cannot be written at once is
-handed back to the core, which sends it again later. Callers put what they want into an inbox and wake the thread only
-when it sleeps, so that under load a submit costs no system call.
+One DEALER for each endpoint, one SUB for the heartbeats of all nodes, all non-blocking: what cannot be written at once
+is handed back to the core, which sends it again later. Callers put what they want into an inbox and wake the thread
+only when it sleeps, so that under load a submit costs no system call.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import threading
@@ -35,7 +36,7 @@ SLEEP_S_MAX = 1.0                      # the thread looks around at least this o
 
 WATCHED_EVENTS = zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED
 
-Job = tuple[Callable[..., Any], tuple[Any, ...]]
+Job = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 class Link:
@@ -74,6 +75,7 @@ class Transport:
         self._inbox: deque[Job] = deque()
         self._asleep = False
         self._stopping = False
+        self._ended = False                              # the core is closed: all that it does is to fail calls
         self._owner = os.getpid()
         self._ears, self._bell = socket.socketpair()
         self._ears.setblocking(False)
@@ -89,11 +91,13 @@ class Transport:
 
     # --- called from any thread ---
 
-    def post(self, action: Callable[..., Any], *arguments: Any) -> None:
-        """Have the thread call action(*arguments, now)."""
-        self._inbox.append((action, arguments))
+    def post(self, action: Callable[..., Any], *arguments: Any, **named: Any) -> None:
+        """Have the thread call action(*arguments, now=now, **named)."""
+        self._inbox.append((action, arguments, named))
         if self._asleep:
             self._ring()
+        if self._ended:                                  # the thread may have looked for the last time
+            self._work(time.monotonic())
 
     @property
     def running(self) -> bool:
@@ -106,7 +110,7 @@ class Transport:
         return threading.current_thread() is self._thread
 
     def stop(self) -> None:
-        """Fail who waits, say farewell, close everything. Returns within `JOIN_S`. A forked child's copy does nothing."""
+        """Fail who waits, say farewell, close everything; returns within `JOIN_S`. Does nothing in a forked child."""
         if os.getpid() != self._owner:
             return
         self._stopping = True
@@ -165,15 +169,18 @@ class Transport:
         sleep = SLEEP_S_MAX if due is None else min(max(due - time.monotonic(), 0.0), SLEEP_S_MAX)
         if self._inbox or self._stopping:
             sleep = 0.0
-        events = dict(self._poller.poll(-(-sleep * 1000 // 1)))
+        events = dict(self._poller.poll(math.ceil(sleep * 1000)))
         self._asleep = False
         return events
 
     def _work(self, now: float) -> None:
         inbox = self._inbox
         for _ in range(len(inbox)):
-            action, arguments = inbox.popleft()
-            action(*arguments, now)
+            try:
+                action, arguments, named = inbox.popleft()
+            except IndexError:                           # at the end, several threads may be here
+                return
+            action(*arguments, now=now, **named)
 
     def _receive(self, link: Link, now: float) -> None:
         for _ in range(RECEIVE_MAX):
@@ -265,6 +272,7 @@ class Transport:
         try:
             self._work(now)
             self._send(self._core.close(now), now)
+            self._ended = True
             self._work(now)
         finally:
             for link in list(self._links.values()):

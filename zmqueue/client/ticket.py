@@ -1,0 +1,53 @@
+"""Tickets: what a submitter gets at once, and keeps; and what is known of a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zmqueue.client.client import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a request is. `state`: "delayed", "ready", "leased", "done", "dead", "cancelled" or "expired"."""
+
+    token: str
+    queue: str
+    state: str
+    deliveries: int
+    error: str | None                      # of the last delivery that failed
+    result: Any = None                     # where it is done
+
+    @property
+    def ended(self) -> bool:
+        """True once it is done, dead, cancelled or expired: this does not change any more."""
+        return self.state in ("done", "dead", "cancelled", "expired")
+
+
+class Ticket:
+    """A request's token and the client to ask by. Equal to any ticket of the same token."""
+
+    __slots__ = ("_client", "token")
+
+    def __init__(self, client: Client, token: str) -> None:
+        self._client = client
+        self.token = token
+
+    def status(self, timeout: float | None = None) -> Status:
+        """How the request is now. As `Client.status`."""
+        return self._client.status(self.token, timeout=timeout)
+
+    def result(self, timeout: float = 30.0, type: Any = None) -> Any:
+        """Wait for the result. As `Client.result`."""
+        return self._client.result(self.token, timeout=timeout, type=type)
+
+    def __repr__(self) -> str:
+        return f"Ticket({self.token!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ticket) and other.token == self.token
+
+    def __hash__(self) -> int:
+        return hash(self.token)

@@ -1,0 +1,90 @@
+"""Views: what the operator sees of a cluster, as plain values with the field names of the command line's JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from zmqueue.core.packets import MembersReply, QueuesReply
+from zmqueue.core.state import ClusterState, Member
+
+
+@dataclass(frozen=True, slots=True)
+class MemberView:
+    """One member. `primary`, `backup`, `catching_up`: how many buckets it holds so; in-sync, but for the last."""
+
+    id: str
+    endpoint: str
+    status: str
+    voter: bool
+    incarnation: int
+    weight: int
+    zone: str
+    primary: int
+    backup: int
+    catching_up: int
+
+
+@dataclass(frozen=True, slots=True)
+class MembersView:
+    """The cluster as one state and the nodes that answered show it."""
+
+    epoch: int
+    cluster_id: str
+    buckets: int
+    replicas: int
+    min_in_sync: int
+    members: list[MemberView]
+    majority: bool                         # some node hears a majority of the voters
+    buckets_without_primary: int
+    buckets_short: int                     # in-sync replicas fewer than `replicas`
+    corrupt: int
+    repaired: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """What stands in one queue, over all buckets. `oldest_s`: for how long the oldest ready message has waited."""
+
+    name: str
+    ready: int
+    delayed: int
+    leased: int
+    dead: int
+    oldest_s: float | None
+
+
+def members_view(state: ClusterState, replies: Iterable[MembersReply]) -> MembersView:
+    """Put together what the state says and what the nodes that answered know."""
+    answers = list(replies)
+    catching_up = Counter(number for answer in answers for _, number in set(answer.catching_up))
+    primary = Counter(state.primary(bucket) for bucket in range(state.buckets))
+    backup = Counter(number for bucket, in_sync in enumerate(state.in_sync) for number in in_sync
+                     if number != state.primary(bucket))
+
+    def view(member: Member) -> MemberView:
+        return MemberView(
+            member.id, member.endpoint, member.status.name.lower(), member.voter, member.incarnation, member.weight,
+            member.zone, primary[member.number], backup[member.number], catching_up[member.number])
+
+    return MembersView(
+        epoch=state.epoch, cluster_id=state.cluster_id, buckets=state.buckets, replicas=state.settings.replicas,
+        min_in_sync=state.settings.min_in_sync, members=[view(member) for member in state.members],
+        majority=any(answer.majority for answer in answers),
+        buckets_without_primary=primary[None],
+        buckets_short=sum(1 for in_sync in state.in_sync if len(in_sync) < state.settings.replicas),
+        corrupt=sum(answer.corrupt for answer in answers), repaired=sum(answer.repaired for answer in answers))
+
+
+def queues_view(replies: Iterable[QueuesReply]) -> list[QueueView]:
+    """Sum up over the nodes, by name."""
+    found: dict[str, list[int]] = {}
+    for reply in replies:
+        for depth in reply.queues:
+            row = found.setdefault(depth.queue, [0, 0, 0, 0, -1])
+            for index, count in enumerate((depth.ready, depth.delayed, depth.leased, depth.dead)):
+                row[index] += count
+            row[4] = max(row[4], depth.oldest)
+    return [QueueView(name, ready, delayed, leased, dead, oldest / 1000 if oldest >= 0 else None)
+            for name, (ready, delayed, leased, dead, oldest) in sorted(found.items())]
