@@ -1,4 +1,5 @@
-"""The contract of `zmqueue.core.tables`, held by every store: by example, then by hypothesis against plain dicts."""
+"""The contract of `zmqueue.core.tables`, held by every store: by example, then by hypothesis against plain
+dicts."""
 
 from __future__ import annotations
 
@@ -264,7 +265,7 @@ def test_a_closed_store_refuses_everything_and_its_snapshots_too(store: Store) -
             refused()
 
 
-# -- both against plain dicts --------------------------------------------------------------------------------------
+# -- both against plain dicts --------------------------------------------------------------------------------
 
 keys = st.lists(st.sampled_from([0x00, 0x01, 0x7F, 0xFF]), min_size=1, max_size=3).map(bytes)
 bounds = st.lists(st.sampled_from([0x00, 0x01, 0x7F, 0xFF]), max_size=4).map(bytes)

@@ -198,7 +198,7 @@ class LmdbStore:
             transaction = self._environment.begin(write=False)
         except lmdb.ReadersFullError as error:
             limit = self._environment.max_readers()
-            raise StoreError(f"{limit} snapshots are open, which is the limit (readers_max): close some") from error
+            raise StoreError(f"{limit} snapshots are open, the limit (readers_max): close some") from error
         except lmdb.Error as error:
             raise self._fail("opening a snapshot", error) from error
         snapshot = LmdbSnapshot(self, transaction, self._databases)
@@ -289,10 +289,7 @@ class LmdbStore:
     def _fail(self, doing: str, error: Exception) -> StoreFailed:
         """Refuse everything from now on (R18), and return what to raise."""
         if self._failure is None:
-            # LMDB tells a full disk as "Input/output error" where a write was cut short, so say what is free.
-            disk = os.statvfs(self.path)
-            free_bytes = disk.f_bavail * disk.f_frsize
-            self._failure = f"{doing} in the store {self.path} failed: {error} ({free_bytes:,} bytes free on its disk)"
+            self._failure = f"{doing} in the store {self.path} failed: {error} ({_free_space(self.path)})"
         if self._owner == get_ident():
             self._drop_batch()
         return StoreFailed(f"{self._failure}; the store is unusable until a restart")
@@ -323,6 +320,15 @@ def _open_databases(environment: lmdb.Environment, path: Path) -> Databases:
         elif int(found) > STORE_FORMAT:
             raise FormatTooNew(str(path), int(found), STORE_FORMAT)
         return {table.value: environment.open_db(table.value.encode(), txn=transaction) for table in Table}
+
+
+def _free_space(path: Path) -> str:
+    """Tell how full the disk is: LMDB reports a write that a full disk cut short as "Input/output error"."""
+    try:
+        disk = os.statvfs(path)
+    except OSError as error:
+        return f"the disk does not answer: {error.strerror}"
+    return f"{disk.f_bavail * disk.f_frsize:,} bytes free on its disk"
 
 
 def _forget_in_child() -> None:

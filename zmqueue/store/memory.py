@@ -240,6 +240,7 @@ class MemoryStore:
         whose answer never came): LMDB switches one root, so there is nothing between. Faults that were asked
         for end here.
         """
+        assert self._tables, "this store has crashed before; its disk went to the one that followed"
         self._end_batch(keep=keep_unsynced and not self._batch_lost)
         after = MemoryStore()
         after._tables, self._tables = self._tables, {}
