@@ -1,0 +1,195 @@
+"""What clients send is judged here, at the door and once; inside, requests are trusted.
+
+A request that is wrong as a whole is a `Refusal`. Where single messages of a batch are wrong, the others are taken, and
+the faulty ones are named by their index. Texts say what was found, what is allowed, and what to do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from zmqueue.core.ids import ID_BYTES, drawn_at, is_id, place_of, places_of
+from zmqueue.core.keys import PRIORITY_MAX
+from zmqueue.core.limits import Limits
+from zmqueue.core.office import Refusal
+from zmqueue.core.operations import Held, How, Settle, Submission
+from zmqueue.core.packets import Code
+from zmqueue.core.state import Agreed
+
+Fault = tuple[int, int, str]
+"""(index in the request, code, text): one message of a batch that is refused, as in `packets.Confirmed`."""
+
+ATTEMPTS_MAX = 65_535
+KIND_MAX = 255
+_QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*", re.ASCII)
+
+
+def check_queue(name: str, limits: Limits) -> None:
+    """Refuse what is no queue's name."""
+    if len(name) > limits.queue_name_characters_max:
+        raise Refusal(Code.BAD_REQUEST, f"the queue's name has {len(name):,} characters; the limit is "
+                                        f"{limits.queue_name_characters_max}: {name[:40]!r}...")
+    if not _QUEUE_NAME.fullmatch(name):
+        raise Refusal(Code.BAD_REQUEST, f"a queue's name begins with a letter or digit and is made of A-Z a-z 0-9 "
+                                        f". _ : / -, this is not: {name!r}")
+
+
+def check_bucket(bucket: int, settings: Agreed) -> None:
+    """Refuse a bucket that is none."""
+    if not 0 <= bucket < settings.buckets:
+        raise Refusal(Code.BAD_REQUEST, f"bucket {bucket}; this cluster has buckets 0 to {settings.buckets - 1}: "
+                                        "fetch the cluster state again")
+
+
+def check_session(session: bytes, limits: Limits) -> None:
+    """Refuse what is no session."""
+    if len(session) != limits.session_bytes:
+        raise Refusal(Code.BAD_REQUEST, f"a session is named by {limits.session_bytes} random bytes, "
+                                        f"this has {len(session)}")
+
+
+def check_lease_ms(lease: int, settings: Agreed, limits: Limits) -> int:
+    """The duration of a lease, ms: 0 stands for the cluster's default."""
+    if lease == 0:
+        return settings.lease_ms
+    if not limits.lease_ms_min <= lease <= limits.lease_ms_max:
+        raise Refusal(Code.BAD_REQUEST, f"a lease of {lease:,} ms; {limits.lease_ms_min:,} to {limits.lease_ms_max:,} "
+                                        "are allowed (longer work renews its lease)")
+    return lease
+
+
+def check_number(number: int, most: int, what: str, limit: str) -> None:
+    """Refuse nothing at all, and too much at once."""
+    if not 1 <= number <= most:
+        raise Refusal(Code.BAD_REQUEST, f"{number:,} {what} in one request; 1 to {most:,} are allowed "
+                                        f"(limits.{limit}): split it")
+
+
+def check_submit(messages: Sequence[Submission], bucket: int, wall: int, settings: Agreed,
+                 limits: Limits) -> tuple[int, list[Fault]]:
+    """(payload bytes, faults) of a batch. What is common and right costs one pass with one condition."""
+    check_number(len(messages), limits.submit_messages_max, "messages", "submit_messages_max")
+    first, end = places_of(bucket, settings.buckets)
+    lowest, highest = first.to_bytes(2, "big"), (end - 1).to_bytes(2, "big")
+    largest, latest, size, faults = settings.body_bytes_max, wall + limits.delay_ms_max, 0, []
+    for index, message in enumerate(messages):
+        message_id, length = message.id, len(message.payload)
+        size += length
+        if (len(message_id) != ID_BYTES or message_id[0] != 1 or not lowest <= message_id[7:9] <= highest
+                or length > largest or not 0 <= message.priority <= PRIORITY_MAX or message.headers
+                or not 0 <= message.due <= latest or not 0 <= message.attempts <= ATTEMPTS_MAX
+                or not 0 <= message.kind <= KIND_MAX):
+            size += _headers_bytes(message)
+            fault = _fault(message, bucket, first, end, latest, largest, limits)
+            if fault:
+                faults.append((index, *fault))
+    if size > limits.submit_bytes_max:
+        raise Refusal(Code.BAD_REQUEST, f"the messages have {size:,} bytes together; the limit for one request is "
+                                        f"{limits.submit_bytes_max:,} (limits.submit_bytes_max): split it")
+    return size, faults
+
+
+def _headers_bytes(message: Submission) -> int:
+    return sum(len(name.encode()) + len(value.encode()) for name, value in message.headers)
+
+
+def _fault(message: Submission, bucket: int, first: int, end: int, latest: int, largest: int,
+           limits: Limits) -> tuple[int, str] | None:
+    """What is wrong with one message; None: nothing."""
+    if not is_id(message.id):
+        return Code.BAD_REQUEST, (f"an id has {ID_BYTES} bytes and begins with its version, 1; this has "
+                                  f"{len(message.id)}: {message.id[:ID_BYTES].hex()}: draw it with client.new_id()")
+    if not first <= place_of(message.id) < end:
+        return Code.BAD_REQUEST, (f"place {place_of(message.id)} is not in bucket {bucket}, which has {first} to "
+                                  f"{end - 1}: fetch the cluster state again")
+    if len(message.payload) > largest:
+        return Code.BODY_TOO_LARGE, (f"body is {len(message.payload):,} bytes; the limit is {largest:,} "
+                                     "(settings.body_bytes_max)")
+    if not 0 <= message.priority <= PRIORITY_MAX:
+        return Code.BAD_REQUEST, f"priority {message.priority}; 0 to {PRIORITY_MAX} are allowed, the highest first"
+    if not 0 <= message.due <= latest:
+        return Code.BAD_REQUEST, (f"due at {message.due} ms since 1970; allowed are 0 (at once) to {latest}, which is "
+                                  f"{limits.delay_ms_max // 86_400_000:,} days from now")
+    if not 0 <= message.attempts <= ATTEMPTS_MAX:
+        return Code.BAD_REQUEST, f"attempts is {message.attempts}; 0 (the cluster's default) to {ATTEMPTS_MAX:,}"
+    if not 0 <= message.kind <= KIND_MAX:
+        return Code.BAD_REQUEST, f"kind is {message.kind}; 0 to {KIND_MAX} are allowed"
+    if len(message.headers) > limits.headers_max:
+        return Code.BAD_REQUEST, (f"{len(message.headers):,} headers; the limit is {limits.headers_max} "
+                                  "(limits.headers_max)")
+    if (size := _headers_bytes(message)) > limits.headers_bytes_max:
+        return Code.BAD_REQUEST, (f"headers have {size:,} bytes together; the limit is {limits.headers_bytes_max:,} "
+                                  "(limits.headers_bytes_max): what is large belongs into the payload")
+    return None
+
+
+def age_fault(message_id: bytes, wall: int, settings: Agreed) -> tuple[int, str] | None:
+    """Q3: an id that is not known must not be so old that it may have been forgotten, nor outlive its row."""
+    age, window = wall - drawn_at(message_id), settings.dedup_window_ms
+    if age > window:
+        return Code.ID_TOO_OLD, (f"the id was drawn {age / 1000:,.0f} s ago and is not known here; after "
+                                 f"{window / 1000:,.0f} s (settings.dedup_window_ms) it may have been done and "
+                                 "forgotten, so it is not run")
+    if -age > window // 2:
+        return Code.BAD_REQUEST, (f"the id was drawn {-age / 1000:,.0f} s ahead of this node's clock; up to "
+                                  f"{window / 2000:,.0f} s are allowed: correct the clock, or draw ids by the time "
+                                  "that heartbeats carry")
+    return None
+
+
+def check_settles(settles: Sequence[Settle], settings: Agreed, limits: Limits) -> None:
+    """Refuse a batch of settles that is not one."""
+    check_number(len(settles), limits.settles_max, "settles", "settles_max")
+    size, largest = 0, settings.body_bytes_max
+    for index, settle in enumerate(settles):
+        data, error = len(settle.data), len(settle.error)
+        size += data + error
+        if data > largest:
+            raise Refusal(Code.BODY_TOO_LARGE, f"result {index} is {data:,} bytes; the limit is {largest:,} "
+                                               "(settings.body_bytes_max)")
+        if (not 0 <= settle.how <= How.REJECT or not 0 <= settle.delay <= limits.delay_ms_max
+                or not 0 <= settle.kind <= KIND_MAX or len(settle.id) != ID_BYTES
+                or error * 4 > limits.error_bytes_max):
+            _refuse_settle(index, settle, limits)
+    if size > limits.settle_bytes_max:
+        raise Refusal(Code.BAD_REQUEST, f"results and errors have {size:,} bytes together; the limit for one request "
+                                        f"is {limits.settle_bytes_max:,} (limits.settle_bytes_max): split it")
+    check_once([settle.id for settle in settles])
+
+
+def _refuse_settle(index: int, settle: Settle, limits: Limits) -> None:
+    if len(settle.id) != ID_BYTES:
+        raise Refusal(Code.BAD_REQUEST, f"settle {index}: an id has {ID_BYTES} bytes, this has {len(settle.id)}")
+    if not 0 <= settle.how <= How.REJECT:
+        raise Refusal(Code.BAD_REQUEST, f"settle {index}: how is {settle.how}; 0 ack, 1 nack, 2 reject")
+    if not 0 <= settle.kind <= KIND_MAX:
+        raise Refusal(Code.BAD_REQUEST, f"settle {index}: kind is {settle.kind}; 0 to {KIND_MAX} are allowed")
+    if not 0 <= settle.delay <= limits.delay_ms_max:
+        raise Refusal(Code.BAD_REQUEST, f"settle {index}: a delay of {settle.delay:,} ms; 0 to "
+                                        f"{limits.delay_ms_max:,} are allowed")
+    if (size := len(settle.error.encode())) > limits.error_bytes_max:
+        raise Refusal(Code.BAD_REQUEST, f"settle {index}: the error has {size:,} bytes; the limit is "
+                                        f"{limits.error_bytes_max:,} (limits.error_bytes_max): send its end")
+
+
+def check_leases(leases: Sequence[Held], limits: Limits) -> None:
+    """Refuse a list of leases that is not one."""
+    check_number(len(leases), limits.settles_max, "leases", "settles_max")
+    check_ids([message_id for message_id, _ in leases])
+    check_once([message_id for message_id, _ in leases])
+
+
+def check_ids(message_ids: Sequence[bytes]) -> None:
+    """Refuse what is no id."""
+    for message_id in message_ids:
+        if not is_id(message_id):
+            raise Refusal(Code.BAD_REQUEST, f"an id has {ID_BYTES} bytes and begins with its version, 1; this has "
+                                            f"{len(message_id)}: {message_id[:ID_BYTES].hex()}")
+
+
+def check_once(message_ids: Sequence[bytes]) -> None:
+    """Refuse a request that names a message twice."""
+    if len(set(message_ids)) != len(message_ids):
+        twice = next(message_id for message_id in message_ids if message_ids.count(message_id) > 1)
+        raise Refusal(Code.BAD_REQUEST, f"the request names a message twice: {twice.hex()}")

@@ -1,0 +1,155 @@
+"""What the primary of one bucket decides, put together: it listens to its replica, and the front brings it requests.
+
+Each decision becomes an operation in the log, and its answer waits for the commit. On nodes that are not primary, and
+in a term that is over, the desk rests: it knows nothing and promises nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from zmqueue.core.asks import Questions
+from zmqueue.core.endings import Endings
+from zmqueue.core.grants import Grants
+from zmqueue.core.holdings import Holding
+from zmqueue.core.intake import Intake
+from zmqueue.core.ledger import Ledger
+from zmqueue.core.office import Office
+from zmqueue.core.operations import (
+    Extended,
+    Forgotten,
+    Leased,
+    Operation,
+    Returned,
+    Ripened,
+    Settled,
+    Why,
+    messages_of,
+)
+from zmqueue.core.replication import Replica, Role
+
+
+class Hall(Protocol):
+    """What a desk tells the front of its node."""
+
+    def opened(self, desk: Desk, now: float) -> None:
+        """The desk serves, in a new term."""
+        ...
+
+    def closed(self, desk: Desk) -> None:
+        """The desk rests."""
+        ...
+
+    def inherited(self, sessions: Sequence[tuple[bytes, int]], now: float) -> None:
+        """These sessions hold leases that an earlier term granted, the last under that number: they count as just
+        heard (Q5)."""
+        ...
+
+    def risen(self, queues: Sequence[str]) -> None:
+        """These queues got something to hand out."""
+        ...
+
+
+class Desk:
+    """One bucket's desk; a `Listener` of its replica."""
+
+    def __init__(self, office: Office, hall: Hall, replica: Replica) -> None:
+        self.bucket = replica.bucket
+        self.serving = False
+        self.ledger = Ledger(office, replica)
+        self.intake = Intake(self.ledger)
+        self.endings = Endings(self.ledger)
+        self.grants = Grants(self.ledger)
+        self.questions = Questions(self.ledger)
+        self._office = office
+        self._hall = hall
+        self._replica = replica
+        self._chores: dict[type[Operation], int] = {}  # the last entry of each kind of chore: one at a time
+        self._forget_at = 0.0                          # when to look again for what may be forgotten
+
+    # --- what the replica tells ---
+
+    def entered(self, now: float) -> None:
+        """A new term or role: what was pending has an unknown fate, and a primary begins from rows and tail."""
+        self.serving = False
+        self.ledger.close()
+        self.grants.clear()
+        self.questions.clear()
+        self._chores.clear()
+        self._forget_at = 0.0
+        if self._replica.role is not Role.PRIMARY:
+            self._hall.closed(self)
+            return
+        self.ledger.open()
+        self.serving = True
+        self._hall.opened(self, now)
+        self._hall.inherited(self.ledger.holdings.sessions(), now)
+
+    def applied(self, seq: int, operation: Operation, now: float) -> None:
+        """An entry is committed and applied: unlock its messages, follow its leases, let its answer go."""
+        if not self.serving:
+            self._replica.machine.risen.clear()
+            return
+        ids = messages_of(operation)
+        self.ledger.unlock(seq, ids)
+        match operation:
+            case Leased():
+                self._leased(seq, operation, now)
+            case Settled() | Returned():
+                for message_id in ids:
+                    self.ledger.holdings.end(message_id)
+                self.questions.ended(ids)
+            case Extended():
+                for message_id in ids:
+                    self.ledger.holdings.extend(message_id, operation.until)
+            case _:
+                pass
+        self.ledger.waiting.applied(seq, now)
+
+    def _leased(self, seq: int, operation: Leased, now: float) -> None:
+        session, request, until = operation.session, operation.request, operation.until
+        for message_id, fencing in operation.grants:
+            self.ledger.holdings.add(message_id, Holding(fencing, until, session, request))
+        if not self.grants.applied(seq):
+            self._hall.inherited(((session, request),), now)
+
+    def progressed(self, now: float) -> None:
+        """Barriers may be passed, replicas may be enough, queues may have risen."""
+        if not self.serving:
+            return
+        self.ledger.waiting.progressed(now)
+        self.questions.progressed(now)
+        risen = self.ledger.machine.risen
+        if risen:
+            queues = sorted(risen)
+            risen.clear()
+            self._hall.risen(queues)
+
+    # --- what is due ---
+
+    def tick(self, now: float) -> None:
+        """Leases expire, long polls end, delayed messages ripen, what ended long ago is forgotten."""
+        if not self.serving:
+            return
+        ledger, limits, at = self.ledger, self._office.limits, self._replica.at(now)
+        expired = [lease for lease in ledger.holdings.expired(at, limits.returned_batch_max)
+                   if lease[0] not in ledger.locks]        # an uncommitted entry ends or extends it
+        self.endings.take_back(expired, Why.EXPIRED, now)
+        self.questions.tick(now)
+        if self._idle(Ripened):
+            ripe = ledger.machine.ripe(self._office.wall, limits.ripened_batch_max)
+            self._chore(Ripened(at, ledger.unlocked(ripe)), now)
+        if now >= self._forget_at and self._idle(Forgotten):
+            old = ledger.machine.forgettable(at, limits.forgotten_batch_max)
+            if len(old) < limits.forgotten_batch_max:
+                self._forget_at = now + limits.forget_s
+            self._chore(Forgotten(at, ledger.unlocked(old)), now)
+
+    def _idle(self, kind: type[Ripened] | type[Forgotten]) -> bool:
+        """True while no uncommitted entry of this kind would make us find the same rows again."""
+        return self._chores.get(kind, 0) <= self.ledger.waiting.applied_seq
+
+    def _chore(self, operation: Ripened | Forgotten, now: float) -> None:
+        if operation.ids:
+            self._chores[type(operation)] = self.ledger.append(operation, operation.ids, now)

@@ -1,0 +1,142 @@
+"""How the primary of a bucket ends and prolongs leases: by their holder's word, and without it.
+
+A settle is good while its lease stands. Repeated, it is answered as before: what was settled under the same fencing
+number in the same way is done. An older lease is refused, so a worker that was thought dead changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zmqueue.core.ledger import Ledger
+from zmqueue.core.operations import Extended, Held, How, Returned, Settle, Settled, Why
+from zmqueue.core.packets import Code, Extend, GiveBack, Settling
+
+_UNKNOWN = "no such message is known here: it was never accepted, or is forgotten"
+
+
+class Endings:
+    """The ends and extensions of the leases of one bucket. A request that names a locked message waits as a whole
+    until that is unlocked, and is judged then."""
+
+    __slots__ = ("_ledger", "_office")
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._office = ledger.office
+
+    # --- by their holder's word ---
+
+    def settle(self, client: bytes, packet: Settling, now: float) -> None:
+        """End leases with a result or an error."""
+        ledger = self._ledger
+        if seq := ledger.locked_until([settle.id for settle in packet.settles]):
+            ledger.waiting.add(_Again(self, client, packet), now, seq=seq)
+            return
+        accepted, late = packet.settles, {}
+        for index, settle in enumerate(packet.settles):
+            holding = ledger.holdings.get(settle.id)
+            if holding is None or holding.fencing != settle.fencing:
+                late[index] = self._late(settle)
+        if late:
+            accepted = tuple(settle for index, settle in enumerate(accepted) if index not in late)
+        seq = self._settle(accepted, now) if accepted else 0
+        ledger.confirm(client, packet.request, [(index, *fault) for index, fault in late.items() if fault], seq, now)
+
+    def _late(self, settle: Settle) -> tuple[int, str] | None:
+        """The answer to a settle whose lease does not stand; None: it was settled just so before."""
+        record = self._ledger.machine.find(settle.id)
+        if record is not None and record.fencing == settle.fencing and record.how == settle.how:
+            return None
+        return self._gone((settle.id, settle.fencing))
+
+    def _gone(self, lease: Held) -> tuple[int, str]:
+        """What has become of a lease that does not stand."""
+        record = self._ledger.machine.find(lease[0])
+        if record is None:
+            return Code.UNKNOWN_TOKEN, _UNKNOWN
+        return Code.LEASE_LOST, (f"the lease with fencing number {lease[1]} has ended: the message is "
+                                 f"{record.state.name.lower()}, its newest number is {record.fencing}: drop what was "
+                                 "done under it")
+
+    def _settle(self, settles: tuple[Settle, ...], now: float) -> int:
+        wall, settings = self._office.wall, self._office.settings
+        due = tuple(wall + settle.delay if settle.how == How.NACK and settle.delay else 0 for settle in settles)
+        operation = Settled(self._ledger.replica.at(now), settles, due, settings.deliveries_max, self._office.keep_ms())
+        return self._ledger.append(operation, [settle.id for settle in settles], now)
+
+    def extend(self, client: bytes, packet: Extend, lease_ms: int, now: float) -> None:
+        """Let leases last `lease_ms` from now."""
+        ledger = self._ledger
+        if seq := ledger.locked_until([message_id for message_id, _ in packet.leases]):
+            ledger.waiting.add(_Again(self, client, packet, lease_ms), now, seq=seq)
+            return
+        kept = [lease for lease in packet.leases if ledger.holds(lease)]
+        faults = [(index, *self._gone(lease)) for index, lease in enumerate(packet.leases) if not ledger.holds(lease)]
+        ledger.confirm(client, packet.request, faults, self.renew(kept, lease_ms, now), now)
+
+    def give_back(self, client: bytes, packet: GiveBack, now: float) -> None:
+        """Return leases that were not begun. For one that does not stand nothing needs doing."""
+        ledger = self._ledger
+        if seq := ledger.locked_until([message_id for message_id, _ in packet.leases]):
+            ledger.waiting.add(_Again(self, client, packet), now, seq=seq)
+            return
+        held = [lease for lease in packet.leases if ledger.holds(lease)]
+        ledger.confirm(client, packet.request, (), self.take_back(held, Why.GIVEN_BACK, now), now)
+
+    def overtaken(self, client: bytes, request: int) -> None:
+        """The term ended while a request waited for its messages to be unlocked."""
+        self._office.not_primary(client, request, unknown=True)
+
+    # --- leases that stand and are not locked ---
+
+    def renew(self, leases: Sequence[Held], lease_ms: int, now: float) -> int:
+        """Extend them. -> the entry; 0: there was nothing to do."""
+        if not leases:
+            return 0
+        at = self._ledger.replica.at(now)
+        return self._ledger.append(Extended(at, tuple(leases), at + lease_ms), [lease[0] for lease in leases], now)
+
+    def take_back(self, leases: Sequence[Held], why: Why, now: float) -> int:
+        """End them without their holder's word. -> the last entry; 0: there was nothing to do."""
+        seq, size = 0, self._office.limits.returned_batch_max
+        for first in range(0, len(leases), size):
+            batch = tuple(leases[first:first + size])
+            operation = Returned(self._ledger.replica.at(now), batch, why, self._office.settings.deliveries_max,
+                                 self._office.keep_ms())
+            seq = self._ledger.append(operation, [lease[0] for lease in batch], now)
+        return seq
+
+    def of_session(self, session: bytes) -> list[Held]:
+        """The leases of a session that are not locked."""
+        held = []
+        for message_id in sorted(self._ledger.holdings.of(session)):
+            holding = self._ledger.holdings.get(message_id)
+            if holding is not None and message_id not in self._ledger.locks:
+                held.append((message_id, holding.fencing))
+        return held
+
+
+class _Again:
+    """A request that met a locked message: judged when that is unlocked."""
+
+    __slots__ = ("_client", "_endings", "_lease_ms", "_packet")
+
+    def __init__(self, endings: Endings, client: bytes, packet: Settling | Extend | GiveBack,
+                 lease_ms: int = 0) -> None:
+        self._endings = endings
+        self._client = client
+        self._packet = packet
+        self._lease_ms = lease_ms
+
+    def done(self, now: float) -> None:
+        match self._packet:
+            case Settling():
+                self._endings.settle(self._client, self._packet, now)
+            case Extend():
+                self._endings.extend(self._client, self._packet, self._lease_ms, now)
+            case GiveBack():
+                self._endings.give_back(self._client, self._packet, now)
+
+    def failed(self) -> None:
+        self._endings.overtaken(self._client, self._packet.request)

@@ -1,0 +1,171 @@
+"""The node's face to clients: brings each request to the desk of its bucket, and answers what spans several of them.
+
+Requests for a bucket of which this node is not primary are answered with `NotPrimary`, definitely not done. Leases,
+sessions and watches are about the node: a worker asks a node, not a bucket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, assert_never
+
+from zmqueue.core import checks
+from zmqueue.core.desk import Desk
+from zmqueue.core.effects import Effects
+from zmqueue.core.ids import bucket_of
+from zmqueue.core.leasing import Leasing
+from zmqueue.core.limits import DEFAULT, Limits
+from zmqueue.core.office import Office, Refusal
+from zmqueue.core.operations import State
+from zmqueue.core.packets import (
+    Ask,
+    Code,
+    EndSession,
+    Extend,
+    GetQueues,
+    GiveBack,
+    Keepalive,
+    Lease,
+    QueueDepth,
+    QueuesReply,
+    Settling,
+    Submit,
+    Watch,
+)
+from zmqueue.core.state import ClusterState
+
+if TYPE_CHECKING:
+    from zmqueue.core.replication import Replica
+
+Handled = Submit | Ask | Lease | Settling | Extend | GiveBack | Keepalive | Watch | EndSession | GetQueues
+"""The requests that the front answers; the engine answers those after the cluster state and the members itself."""
+
+Queued = Submit | Ask | Settling | Extend | GiveBack
+"""Those of them that are about one bucket."""
+
+
+class Front:
+    """All desks of a node, and everything that they share."""
+
+    def __init__(self, effects: Effects, state: ClusterState, limits: Limits = DEFAULT) -> None:
+        self.office = Office(effects, limits, state.settings)
+        self.desks: dict[int, Desk] = {}               # every bucket of which this node has a copy
+        self._leasing = Leasing(self.office)
+        self.agreed(state)
+
+    # --- what the engine tells ---
+
+    def agreed(self, state: ClusterState) -> None:
+        """A cluster state was installed. To be called before its replicas enter their terms."""
+        self.office.settings = state.settings
+        self.office.epoch = state.epoch
+
+    def open(self, replica: Replica) -> Desk:
+        """Make the desk of a replica: its `Listener`."""
+        desk = self.desks[replica.bucket] = Desk(self.office, self._leasing, replica)
+        return desk
+
+    def close(self, bucket: int) -> None:
+        """The node gave its copy away."""
+        desk = self.desks.pop(bucket)
+        assert not desk.serving, "a primary's copy is never deleted (R14)"
+
+    def tick(self, now: float, wall: int) -> None:
+        """Do what is due. To be called every 20 to 50 ms."""
+        self.office.wall = wall
+        self._leasing.tick(now)
+
+    def handle(self, client: bytes, packet: Handled, now: float, wall: int) -> None:
+        """Answer a client's request, now or when what it needs is committed."""
+        self.office.wall = wall
+        try:
+            self._handle(client, packet, now)
+        except Refusal as refusal:
+            request = 0 if isinstance(packet, Watch) else packet.request
+            self.office.refuse(client, request, refusal.code, refusal.text)
+
+    # --- requests ---
+
+    def _handle(self, client: bytes, packet: Handled, now: float) -> None:
+        match packet:
+            case Submit() | Ask() | Settling() | Extend() | GiveBack():
+                self._to_desk(client, packet, now)
+            case Lease():
+                self._leasing.lease(client, packet, now)
+            case Keepalive():
+                self._leasing.keepalive(client, packet, now)
+            case Watch():
+                self._leasing.watch(client, packet, now)
+            case EndSession():
+                self._leasing.end_session(client, packet, now)
+            case GetQueues():
+                self.office.reply(client, QueuesReply(packet.request, self.depths()))
+            case _:
+                assert_never(packet)
+
+    def _to_desk(self, client: bytes, packet: Queued, now: float) -> None:
+        office = self.office
+        checks.check_bucket(packet.bucket, office.settings)
+        desk = self.desks.get(packet.bucket)
+        if desk is None or not desk.serving:
+            office.not_primary(client, packet.request, unknown=False)
+            return
+        match packet:
+            case Submit():
+                checks.check_queue(packet.queue, office.limits)
+                desk.intake.submit(client, packet, now)
+            case Settling():
+                office.check_room()
+                checks.check_settles(packet.settles, office.settings, office.limits)
+                desk.endings.settle(client, packet, now)
+            case Ask():
+                checks.check_ids((packet.id,))
+                self._check_place((packet.id,), packet.bucket)
+                desk.questions.ask(client, packet, now)
+            case Extend():
+                office.check_room()
+                checks.check_leases(packet.leases, office.limits)
+                lease_ms = checks.check_lease_ms(packet.lease, office.settings, office.limits)
+                desk.endings.extend(client, packet, lease_ms, now)
+            case GiveBack():
+                office.check_room()
+                checks.check_leases(packet.leases, office.limits)
+                desk.endings.give_back(client, packet, now)
+            case _:
+                assert_never(packet)
+
+    def _check_place(self, ids: Sequence[bytes], bucket: int) -> None:
+        """What lies elsewhere is not unknown: say so, instead of "no such message"."""
+        for message_id in ids:
+            where = bucket_of(message_id, self.office.settings.buckets)
+            if where != bucket:
+                raise Refusal(Code.BAD_REQUEST, f"this message lies in bucket {where}, not in {bucket}: fetch the "
+                                                "cluster state again")
+
+    # --- facts ---
+
+    def depths(self) -> tuple[QueueDepth, ...]:
+        """What stands in each queue, over the buckets that this node serves, by name. Applied state, no barrier: it is
+        for people to look at."""
+        counts: dict[str, list[int]] = {}
+        oldest: dict[str, int] = {}
+        for desk in self._leasing.desks():
+            machine = desk.ledger.machine
+            for queue, of_bucket in machine.counts.items():
+                total = counts.get(queue)
+                counts[queue] = list(of_bucket) if total is None else [
+                    ours + more for ours, more in zip(total, of_bucket, strict=True)]
+                if of_bucket[State.READY]:
+                    oldest[queue] = max(oldest.get(queue, -1), machine.waited(queue, self.office.wall))
+        return tuple(QueueDepth(queue, number[State.READY], number[State.DELAYED], number[State.LEASED],
+                                number[State.DEAD], oldest.get(queue, -1))
+                     for queue, number in sorted(counts.items()))
+
+    def statistics(self) -> dict[str, int]:
+        """What waits in this node's memory, to be held against `Limits`."""
+        office, leasing = self.office, self._leasing
+        return {"requests_pending": office.pending, "pending_bytes": office.pending_bytes,
+                "granting_bytes": office.granting_bytes, "asks_parked": office.asks,
+                "sessions": len(leasing.sessions), "watchers": len(leasing.watchers),
+                "serving": len(leasing.desks()), "leases": sum(len(desk.ledger.holdings) for desk in leasing.desks()),
+                "locked": sum(len(desk.ledger.locks) for desk in leasing.desks())}

@@ -1,0 +1,107 @@
+"""How the primary of a bucket hands out messages: picks what is ready, leases it, and finds it for a repeat (Q5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zmqueue.core.ledger import Ledger
+from zmqueue.core.operations import Leased, State
+from zmqueue.core.packets import Grant
+from zmqueue.core.waiting import Waiter
+
+_PAGE_MIN = 16
+"""Ready rows looked at in one scan, at least: some of them may be locked."""
+
+
+class Grants:
+    """What one bucket hands out."""
+
+    __slots__ = ("_ledger", "_picked", "_picks")
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._picks: dict[int, tuple[str, int]] = {}   # uncommitted Leased -> (queue, how many ready ones it takes)
+        self._picked: dict[str, int] = {}              # by queue: the sum of those
+
+    def available(self, queue: str) -> int:
+        """How many messages could be handed out now: ready, and in no uncommitted lease."""
+        return self._ledger.machine.count(queue, State.READY) - self._picked.get(queue, 0)
+
+    def pick(self, queue: str, most: int, size_max: int) -> list[Grant]:
+        """At most `most` messages, best first, with `size_max` bytes of payload together (but at least one message).
+
+        The search begins behind what earlier picks took and is not applied yet: looking at all of those again each
+        time would cost the square of what is in flight.
+        """
+        machine, locks, fronts = self._ledger.machine, self._ledger.locks, self._ledger.machine.fronts
+        grants: list[Grant] = []
+        size, start, page_size = 0, fronts.get(queue), max(most, _PAGE_MIN)
+        while len(grants) < most:
+            page = machine.ready(queue, start, page_size)
+            for key, message_id, fencing in page:
+                if len(grants) == most:
+                    break
+                if message_id not in locks:
+                    grant = self._grant(message_id, fencing)
+                    size += len(grant.submission.payload)
+                    if grants and size > size_max:
+                        most = len(grants)
+                        break
+                    grants.append(grant)
+                start = key + b"\x00"
+            if len(page) < page_size:
+                break
+        if start is not None:
+            fronts[queue] = start
+        return grants
+
+    def _grant(self, message_id: bytes, fencing: int) -> Grant:
+        """`fencing`: the number of the delivery before."""
+        machine = self._ledger.machine
+        submission = machine.submission(message_id)
+        assert submission is not None, "a message that has not ended has a body"
+        if not fencing:                            # never handed out: there is no record to look for
+            return Grant(submission, 1, 1)
+        record = machine.touched(message_id)
+        assert record is not None, "a message that was handed out has a record"
+        return Grant(submission, fencing + 1, record.deliveries + 1, record.error)
+
+    def lease(self, queue: str, grants: Sequence[Grant], session: bytes, number: int, lease_ms: int,
+              waiter: Waiter, now: float) -> None:
+        """Lease what was just picked; `waiter` goes on when that is applied."""
+        at = self._ledger.replica.at(now)
+        held = tuple((grant.submission.id, grant.fencing) for grant in grants)
+        operation = Leased(at, session, number, held, at + lease_ms)
+        seq = self._ledger.append(operation, [message_id for message_id, _ in held], now)
+        self._picks[seq] = (queue, len(grants))
+        self._picked[queue] = self._picked.get(queue, 0) + len(grants)
+        self._ledger.waiting.add(waiter, now, seq=seq)
+
+    def applied(self, seq: int) -> bool:
+        """A Leased is applied; False: it was not of this term, but inherited."""
+        queue, number = self._picks.pop(seq, ("", 0))
+        if not number:
+            return False
+        self._picked[queue] -= number
+        if not self._picked[queue]:
+            del self._picked[queue]
+        return True
+
+    def granted(self, session: bytes, number: int, now: float) -> tuple[list[Grant], int]:
+        """What a lease request was granted here before and still holds, and how many ms of it are left at least."""
+        ledger, at = self._ledger, self._ledger.replica.at(now)
+        grants, until = [], []
+        for message_id in sorted(ledger.holdings.of(session)):
+            holding = ledger.holdings.get(message_id)
+            if holding is None or holding.request != number or message_id in ledger.locks:
+                continue
+            submission, record = ledger.machine.submission(message_id), ledger.machine.touched(message_id)
+            assert submission is not None and record is not None, "a leased message has a body and a record"
+            grants.append(Grant(submission, holding.fencing, record.deliveries, record.error))
+            until.append(holding.until)
+        return grants, max(0, min(until, default=at) - at)
+
+    def clear(self) -> None:
+        """The term ended."""
+        self._picks.clear()
+        self._picked.clear()

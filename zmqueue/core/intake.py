@@ -1,0 +1,101 @@
+"""How the primary of a bucket takes submits: each message once, however often it is sent (Q2, Q3, R11)."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from zmqueue.core.checks import Fault, age_fault, check_submit
+from zmqueue.core.ids import drawn_at
+from zmqueue.core.ledger import Ledger
+from zmqueue.core.office import Refusal
+from zmqueue.core.operations import Submission, Submitted
+from zmqueue.core.packets import Code, Confirmed, Submit
+from zmqueue.core.waiting import Answering
+
+
+class Intake:
+    """The submits of one bucket."""
+
+    __slots__ = ("_ledger", "_office")
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._office = ledger.office
+
+    def submit(self, client: bytes, packet: Submit, now: float) -> None:
+        """Write what is new; answer for all when all is committed and the replicas are enough (R11).
+
+        Raises Refusal, before anything is written, where the whole request cannot be taken.
+        """
+        office, ledger, messages, seq = self._office, self._ledger, packet.messages, 0
+        size, faults = check_submit(messages, ledger.bucket, office.wall, office.settings, office.limits)
+        office.check_room(size)
+        if faults:
+            faulty = {index for index, _, _ in faults}
+            messages = tuple(message for index, message in enumerate(messages) if index not in faulty)
+        ids = [message.id for message in messages]
+        if ids and not self._all_new(ids):
+            messages, seq = self._sort_out(packet, messages, faults)
+            ids = [message.id for message in messages]
+        if messages:
+            self._check_acceptable(packet.queue)
+            if any(message.due for message in messages):
+                messages = self._without_past_dues(messages)
+            operation = Submitted(ledger.replica.at(now), packet.queue, messages)
+            seq = ledger.append(operation, ids, now)
+        answer = Answering(office, client, Confirmed(packet.request, tuple(sorted(faults))), size)
+        ledger.waiting.add(answer, now, seq=seq, rid=ledger.replica.barrier() if faults else None,
+                           enough=len(faults) < len(packet.messages))
+
+    def _all_new(self, ids: list[bytes]) -> bool:
+        """True for the common batch: all ids differ, are drawn in our time and were never seen."""
+        unique, wall, window = set(ids), self._office.wall, self._office.settings.dedup_window_ms
+        return (len(unique) == len(ids) and self._ledger.locks.keys().isdisjoint(unique)
+                and drawn_at(min(ids)) >= wall - window and drawn_at(max(ids)) <= wall + window // 2
+                and not self._ledger.machine.known(ids))
+
+    def _sort_out(self, packet: Submit, messages: tuple[Submission, ...],
+                  faults: list[Fault]) -> tuple[tuple[Submission, ...], int]:
+        """Part a batch: (the new messages, the entry to wait for because it names others of them; 0: none).
+
+        What is refused is added to `faults`. What is applied already needs nothing but the answer. Applied state and
+        tail are both asked (R9), else a retry at a new primary would be stored twice.
+        """
+        index = {message.id: place for place, message in enumerate(packet.messages)}
+        applied = self._ledger.machine.known([message.id for message in messages])
+        fresh: dict[bytes, Submission] = {}
+        last = 0
+        for message in messages:
+            if seq := self._ledger.locks.get(message.id):
+                last = max(last, seq)
+            elif message.id in applied or message.id in fresh:
+                continue
+            elif fault := age_fault(message.id, self._office.wall, self._office.settings):
+                faults.append((index[message.id], *fault))
+            else:
+                fresh[message.id] = message
+        if fresh and (last or applied) and not self._ledger.replica.enough:
+            # What was written earlier is withheld, never refused (R11); what is new is refused, definitely.
+            text = self._not_enough()
+            faults.extend((index[message_id], Code.NOT_ENOUGH_REPLICAS, text) for message_id in fresh)
+            fresh.clear()
+        return tuple(fresh.values()), last
+
+    def _check_acceptable(self, queue: str) -> None:
+        if not self._ledger.replica.enough:
+            raise Refusal(Code.NOT_ENOUGH_REPLICAS, self._not_enough())
+        counts, most = self._ledger.machine.counts, self._office.limits.queues_max
+        if queue not in counts and len(counts) >= most:
+            raise Refusal(Code.QUEUE_FULL, f"bucket {self._ledger.bucket} knows {len(counts):,} queues; the limit is "
+                                           f"{most:,} (limits.queues_max), and {queue!r} would be one more: use "
+                                           "fewer names")
+
+    def _not_enough(self) -> str:
+        return (f"bucket {self._ledger.bucket} has fewer in-sync replicas than the "
+                f"{self._office.settings.min_in_sync} that it needs (settings.min_in_sync): try again when a node "
+                "is back")
+
+    def _without_past_dues(self, messages: tuple[Submission, ...]) -> tuple[Submission, ...]:
+        """What is due already need not be delayed and ripen."""
+        wall = self._office.wall
+        return tuple(replace(message, due=0) if 0 < message.due <= wall else message for message in messages)

@@ -1,0 +1,86 @@
+"""What the primary of one bucket holds in memory beside the rows: locked messages, leases, and who waits for an answer.
+
+A message that an uncommitted entry names is *locked* (R9): no decision touches it. So nothing ever needs undoing, and a
+new primary rebuilds everything here from the rows and the tail of its log. It is as large as what is in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from zmqueue.core.checks import Fault
+from zmqueue.core.holdings import Holding, Holdings
+from zmqueue.core.machine import Machine
+from zmqueue.core.office import Office
+from zmqueue.core.operations import Held, Operation, messages_of
+from zmqueue.core.packets import Confirmed
+from zmqueue.core.replication import Replica
+from zmqueue.core.waiting import Answering, Waiter, Waiting
+
+
+class Ledger:
+    """One bucket's locks, leases and waiters, and the way into its log."""
+
+    __slots__ = ("bucket", "holdings", "locks", "machine", "office", "replica", "waiting")
+
+    def __init__(self, office: Office, replica: Replica) -> None:
+        self.bucket = replica.bucket
+        self.office = office
+        self.replica = replica
+        self.machine: Machine                      # of the copy that is live in this term; set by `open`
+        self.locks: dict[bytes, int] = {}          # message -> the last uncommitted entry that names it
+        self.holdings = Holdings()                 # applied leases
+        self.waiting = Waiting(office, replica)
+
+    def close(self) -> None:
+        """The term ended: whoever waits is told that nobody knows."""
+        self.locks.clear()
+        self.holdings.clear()
+        self.waiting.begin(self.replica.commit)
+
+    def open(self) -> None:
+        """This node is primary: learn what is locked and what is leased."""
+        self.machine = self.replica.machine
+        self.machine.fronts.clear()
+        self.machine.risen.clear()
+        for seq, operation in enumerate(self.replica.tail_operations(), self.replica.commit + 1):
+            self.locks.update(dict.fromkeys(messages_of(operation), seq))
+        for message_id, record in self.machine.leased():
+            self.holdings.add(message_id, Holding(record.fencing, record.until, record.session, record.request))
+
+    def append(self, operation: Operation, ids: Collection[bytes], now: float) -> int:
+        """Put a decision into the log; the messages that it names are locked until it is applied. -> its seq."""
+        seq = self.replica.append(operation, now)
+        self.locks.update(dict.fromkeys(ids, seq))
+        return seq
+
+    def unlock(self, seq: int, ids: Sequence[bytes]) -> None:
+        """The entry is applied. An inherited tail may name a message again further up: then it stays locked."""
+        locks = self.locks
+        for message_id in ids:
+            if locks.get(message_id) == seq:
+                del locks[message_id]
+
+    def locked_until(self, ids: Sequence[bytes]) -> int:
+        """The entry after which none of the messages is locked; 0: none is."""
+        if not self.locks or self.locks.keys().isdisjoint(ids):
+            return 0
+        return max(self.locks.get(message_id, 0) for message_id in ids)
+
+    def unlocked(self, ids: Sequence[bytes]) -> tuple[bytes, ...]:
+        """Those of the messages that are not locked."""
+        return tuple(message_id for message_id in ids if message_id not in self.locks)
+
+    def holds(self, lease: Held) -> bool:
+        """True while that lease stands, in applied state."""
+        holding = self.holdings.get(lease[0])
+        return holding is not None and holding.fencing == lease[1]
+
+    def confirm(self, client: bytes, request: int, faults: Sequence[Fault], seq: int, now: float) -> None:
+        """Answer when entry `seq` is applied; where something is refused, only after a read barrier (R10)."""
+        rid = self.replica.barrier() if faults else None
+        self.waiting.add(Answering(self.office, client, Confirmed(request, tuple(faults))), now, seq=seq, rid=rid)
+
+    def after_barrier(self, waiter: Waiter, now: float) -> None:
+        """Let `waiter` go on when what was seen here is known not to be a deposed primary's view (R10)."""
+        self.waiting.add(waiter, now, rid=self.replica.barrier())

@@ -1,0 +1,62 @@
+"""What the desks of one node share: the way out to clients, the newest settings, the wall clock, and how much waits."""
+
+from __future__ import annotations
+
+from zmqueue.core.effects import Effects
+from zmqueue.core.limits import Limits
+from zmqueue.core.packets import Code, NotPrimary, Refused, Reply
+from zmqueue.core.state import Agreed
+
+
+class Refusal(Exception):
+    """A whole request is refused, definitely: nothing of it was written. Caught by the front."""
+
+    def __init__(self, code: Code, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class Office:
+    """Shared by the front and its desks; the front keeps `wall`, `settings` and `epoch` up to date."""
+
+    __slots__ = ("asks", "effects", "epoch", "granting_bytes", "limits", "pending", "pending_bytes", "settings",
+                 "wall")
+
+    def __init__(self, effects: Effects, limits: Limits, settings: Agreed) -> None:
+        self.effects = effects
+        self.limits = limits
+        self.settings = settings
+        self.epoch = 0
+        self.wall = 0              # ms, of the event that is being handled or the one before
+        self.pending = 0           # answers in all `Waiting`s
+        self.pending_bytes = 0     # bodies of the submits among them
+        self.granting_bytes = 0    # bodies in grants that wait for their commit
+        self.asks = 0              # parked long polls
+
+    def reply(self, client: bytes, packet: Reply) -> None:
+        """Answer a client. What is answered is committed, so it is on this disk already."""
+        self.effects.send(client, packet)
+
+    def refuse(self, client: bytes, request: int, code: Code, text: str) -> None:
+        """Answer that nothing was done, and why."""
+        self.reply(client, Refused(request, code, text))
+
+    def not_primary(self, client: bytes, request: int, *, unknown: bool) -> None:
+        """Answer that another node is to be asked. `unknown`: what was asked may yet happen."""
+        self.reply(client, NotPrimary(request, self.epoch, unknown))
+
+    def keep_ms(self) -> int:
+        """How long a message that ends now is remembered: for its result, and twice the window for its id (Q3)."""
+        return max(self.settings.result_ttl_ms, 2 * self.settings.dedup_window_ms)
+
+    def check_room(self, size: int = 0) -> None:
+        """Refuse a request that would have to wait where too much waits already."""
+        limits = self.limits
+        if self.pending >= limits.requests_pending_max:
+            raise Refusal(Code.BUSY, f"{self.pending:,} requests wait for their commit on this node; the limit is "
+                                     f"{limits.requests_pending_max:,} (limits.requests_pending_max): try again later")
+        if self.pending_bytes + size > limits.pending_bytes_max:
+            raise Refusal(Code.BUSY, f"{self.pending_bytes:,} bytes wait for their commit on this node; with the "
+                                     f"{size:,} of this request that is over the limit of "
+                                     f"{limits.pending_bytes_max:,} (limits.pending_bytes_max): try again later")
