@@ -6,6 +6,8 @@ tests decide which of them arrive. The same fake stands behind a ROUTER in the t
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 
 from zmqueue.core.ids import bucket_of
@@ -214,6 +216,7 @@ class FakeCluster:
 
     def _depths(self, node: str) -> tuple[QueueDepth, ...]:
         mine = self._mine(node)
-        return tuple(QueueDepth(queue, *(sum(1 for stored in mine if stored.queue == queue and stored.state is state)
-                                         for state in (State.READY, State.DELAYED, State.LEASED, State.DEAD)), -1)
+        count = Counter((stored.queue, stored.state) for stored in mine)
+        return tuple(QueueDepth(queue, count[queue, State.READY], count[queue, State.DELAYED],
+                                count[queue, State.LEASED], count[queue, State.DEAD], -1)
                      for queue in sorted({stored.queue for stored in mine}))

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 from tests.client.fakes import FakeCluster
 from zmqueue.client.calls import AskCall, Call, Draft, LeaseSayCall, SubmitCall
 from zmqueue.client.core import ClientCore
 from zmqueue.client.leasing import Holding, LeaseCall
 from zmqueue.core.operations import How, Kind, Settle
-from zmqueue.core.packets import Heartbeat, Reply, Request, decode, encode
+from zmqueue.core.packets import Envelope, Heartbeat, Reply, Request, decode, encode
 from zmqueue.core.state import Agreed
+
+P = TypeVar("P")
 
 FLIGHT_S = 0.001
 NODES = ["tcp://a:1", "tcp://b:1", "tcp://c:1"]
@@ -49,7 +54,7 @@ class Rig:
                 continue
             self.sent.append((self.now, endpoint, packets))
             if endpoint not in self.dead:
-                self.at(self.now + FLIGHT_S, lambda node=endpoint, sent=packets: self._arrive(node, sent))  # type: ignore[misc]
+                self.at(self.now + FLIGHT_S, partial(self._arrive, endpoint, packets))
 
     def _arrive(self, node: str, packets: list[Request]) -> None:
         if node in self.dead:
@@ -60,8 +65,10 @@ class Rig:
                        if not self.mute(node, reply)]
             envelope = self.cluster.envelope()
             if replies:
-                self.at(self.now + FLIGHT_S, lambda replies=replies, envelope=envelope:  # type: ignore[misc]
-                        self.core.on_packets(node, envelope, replies, self.now))
+                self.at(self.now + FLIGHT_S, partial(self._answer, node, envelope, replies))
+
+    def _answer(self, node: str, envelope: Envelope, replies: list[Reply]) -> None:
+        self.core.on_packets(node, envelope, replies, self.now)
 
     def run(self, seconds: float = 0.0, until: Callable[[], bool] = lambda: False) -> None:
         """Let that much time pass, or less if the condition comes true; at 0 s, what happens at once."""
@@ -71,9 +78,11 @@ class Rig:
             self.turn()
             turns += 1
             assert turns < 200_000, "the client never rests"
+            if until():
+                return
             due = [when for when in (self._events[0][0] if self._events else None, self.core.next_tick())
                    if when is not None]
-            upcoming = max(min(due, default=end), self.now)
+            upcoming = max(min(due, default=math.inf), self.now)
             if upcoming > end:
                 break
             self.now = upcoming
@@ -83,7 +92,7 @@ class Rig:
             return
         self.now = end
 
-    def until_done(self, *calls: Call[object], seconds: float = 60.0) -> None:
+    def until_done(self, *calls: Call[Any], seconds: float = 60.0) -> None:
         self.run(seconds, lambda: all(call.finished for call in calls))
         assert all(call.finished for call in calls), "a call is not finished"
 
@@ -125,7 +134,7 @@ class Rig:
         self.core.on_heartbeat(Heartbeat(state.cluster_id, state.lineage, found.id, found.number, 1, state.epoch, 0, (),
                                          1_000_000 + int(self.now * 1000) if wall is None else wall), self.now)
 
-    def packets(self, kind: type, node: str | None = None) -> list[Request]:
+    def packets(self, kind: type[P], node: str | None = None) -> list[P]:
         """What the client sent of that kind (to that node)."""
         return [packet for _, endpoint, packets in self.sent for packet in packets
                 if isinstance(packet, kind) and node in (None, endpoint)]

@@ -282,7 +282,7 @@ class Line:
         """Ask the same again, under the same number; then let it be."""
         self.session.quiet(request.endpoint, now)
         request.quiet += 1
-        if request.quiet < 3 and request.endpoint in self.session.nodes:
+        if request.quiet < 2 and request.endpoint in self.session.nodes:
             self._transmit(request, request.endpoint, now)
             return
         self._abandon(request)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 # --- what a caller may ask for ---------------------------------------------------------------------------------------
 
-QUEUE_NAME_CHARACTERS_MAX = 200          # a queue's name stands in every row's key
+QUEUE_NAME_CHARACTERS_MAX = 128          # a queue's name stands in every row's key
 PRIORITY_MAX = 255                       # one byte in the order of a queue
 DELAY_S_MAX = 10 * 366 * 86_400.0        # ten years: what is longer is a mistake of unit
 ATTEMPTS_MAX = 65_535
 HEADERS_MAX = 64                         # headers are for routing and tracing, not for bodies
 HEADERS_BYTES_MAX = 16_384
 LEASE_MESSAGES_MAX = 1_000               # messages in one lease request: bounds one answer
-LEASE_S_MAX = 7 * 86_400.0
+LEASE_S_MAX = 86_400.0                   # longer work renews its lease through its session
 ERROR_CHARACTERS_MAX = 4_000             # of a handler's error text: it is kept with the message
 
 # --- submits ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ one question every `FETCH_S`.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -68,7 +69,7 @@ class Routing:
         self._wanted_epoch = 0
         self._source: str | None = None                  # who has shown the wanted epoch
         self._turn = 0
-        self._fetched_at = -1e9
+        self._fetched_at = -math.inf
         self._wall = 0                                   # the client's own clock, ms, at
         self._wall_at = 0.0
         self._offsets: dict[str, int] = {}               # node -> cluster time minus own time, ms
@@ -92,7 +93,7 @@ class Routing:
         """It can be written to again."""
         self.peer(endpoint).blocked_until = 0.0
         if self._wanted:
-            self._source, self._fetched_at = endpoint, -1e9
+            self._source, self._fetched_at = endpoint, -math.inf
 
     def quiet(self, endpoint: str, now: float) -> None:
         """It left something unanswered: perhaps it is dead, and others know."""
@@ -155,9 +156,10 @@ class Routing:
     def want(self, epoch: int = 0, source: str | None = None) -> None:
         """Ask for the state; `source` has shown a newer epoch."""
         self._wanted = True
-        if epoch > self._wanted_epoch:
+        if epoch > max(self._wanted_epoch, self.epoch):
             self._wanted_epoch = epoch
             self._source = source or self._source
+            self._fetched_at = -math.inf                 # at once, but only once for each epoch
 
     def fetch(self, now: float) -> None:
         """Send a question if one is due."""

@@ -77,6 +77,8 @@ class Submitting:
             self._sender.put(self._sender.submits(bucket_of(message_id, state.buckets), item.call.queue), item)
 
     def _pump_queue(self, queue: str, waiting: deque[SubmitItem], now: float) -> None:
+        share = -(-len(waiting) // max(1, len(self._routing.primaries)))
+        count_max = min(max(share, limits.CHUNK_MESSAGES_MIN), limits.CHUNK_MESSAGES_MAX)
         while waiting:
             if waiting[0].done or self._too_large(waiting[0]):
                 waiting.popleft()
@@ -85,7 +87,7 @@ class Submitting:
             if target is None:
                 return
             endpoint, lane = target
-            items = self._chunk(waiting, len(self._routing.primaries))
+            items = self._chunk(waiting, count_max)
             self._draw(items, lane.bucket, now)
             self._sender.transmit(lane, items, endpoint, now)
 
@@ -118,9 +120,7 @@ class Submitting:
                     return endpoint, lane
         return None
 
-    def _chunk(self, waiting: deque[SubmitItem], primaries: int) -> list[Item]:
-        share = -(-len(waiting) // primaries)
-        count_max = min(max(share, limits.CHUNK_MESSAGES_MIN), limits.CHUNK_MESSAGES_MAX)
+    def _chunk(self, waiting: deque[SubmitItem], count_max: int) -> list[Item]:
         items: list[Item] = []
         size = 0
         while waiting and len(items) < count_max:
