@@ -52,7 +52,7 @@ LAYERS = (
     Layer("zmqueue.patterns", _names("patterns aio"), exactly=frozenset({"zmqueue"})),
     Layer("zmqueue.cli", _names("cli patterns aio client node store core errors settings"),
           exactly=frozenset({"zmqueue"})),
-    Layer("zmqueue", _names("aio client node errors settings")),
+    Layer("zmqueue", _names("aio client node errors settings core")),
 )
 
 

@@ -66,7 +66,8 @@ def test_the_package_that_is_checked_is_not_empty() -> None:
         ("patterns/polling.py", "from zmqueue.client.sync import Client"),
         ("patterns/polling.py", "import zmqueue.client"),
         ("patterns/polling.py", "from zmqueue import core"),
-        ("__init__.py", "from zmqueue.core import ring"),
+        ("__init__.py", "from zmqueue.store import disk"),
+        ("__init__.py", "from zmqueue.patterns import polling"),
     ],
 )
 def test_a_planted_breach_is_found(tmp_path: Path, module: str, line: str) -> None:
