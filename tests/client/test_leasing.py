@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.client.fakes import without
 from tests.client.rig import NODES, Rig
-from zmqueue.client.leasing import Holding, LeaseCall, Subscription
+from zmqueue.client.leasing import Holding, LeaseCall, Slots, Subscription
 from zmqueue.core.operations import How, State
 from zmqueue.core.packets import (
     Confirmed,
@@ -37,13 +37,14 @@ def held(call: LeaseCall) -> list[Holding]:
 class Worker:
     """Takes messages and keeps them."""
 
-    def __init__(self, rig: Rig, slots: int) -> None:
+    def __init__(self, rig: Rig, slots: int, *more_queues: str) -> None:
         self.got: list[Holding] = []
         self.errors: list[ZmqueueError] = []
         self.session = rig.core.open_session()
-        self.subscription = Subscription(self.got.append, self.errors.append)
-        self.subscription.slots = slots
-        rig.core.subscribe(self.session, self.subscription, "q", 0, rig.now)
+        self.slots = Slots(slots)
+        for queue in ("q", *more_queues):
+            rig.core.subscribe(self.session, Subscription(self.slots, self.got.append, self.errors.append), queue, 0,
+                               rig.now)
 
 
 def test_one_free_slot_asks_one_node_at_a_time() -> None:
@@ -60,8 +61,22 @@ def test_a_worker_never_holds_more_than_it_has_slots_for() -> None:
     rig = filled(30)
     worker = Worker(rig, 4)
     rig.run(1.0)
-    assert len(worker.got) == 4 and worker.subscription.slots == 0
+    assert len(worker.got) == 4 and worker.slots.free == 0
     assert sum(stored.state is State.LEASED for stored in rig.cluster.stored.values()) == 4
+
+
+def test_a_worker_of_several_queues_shares_its_slots_and_neglects_none() -> None:
+    rig = filled(0)
+    rig.until_done(rig.submit(300, queue="q"), rig.submit(300, queue="r"))
+    worker = Worker(rig, 4, "r", "s")
+    for _ in range(20):
+        rig.run(0.05)
+        assert sum(stored.state is State.LEASED for stored in rig.cluster.stored.values()) <= 4
+        assert worker.slots.free == 0
+        rig.until_done(*(rig.settle(holding) for holding in worker.got[-4:]))
+        worker.slots.free += 4
+    queues = [holding.queue for holding in worker.got]
+    assert min(queues.count("q"), queues.count("r")) >= 20 and not worker.errors
 
 
 def test_an_idle_worker_watches_and_does_not_poll() -> None:
@@ -284,7 +299,7 @@ def test_what_comes_when_nobody_wants_it_any_more_is_given_back() -> None:
     rig = filled(1)
     worker = Worker(rig, 1)
     rig.turn()
-    worker.session.unsubscribe(worker.subscription)
+    worker.session.unsubscribe(worker.slots.subscriptions[0])
     rig.run(0.1)
     if rig.packets(GiveBack):
         assert next(iter(rig.cluster.stored.values())).state is State.READY

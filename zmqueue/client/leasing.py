@@ -65,6 +65,9 @@ class Taker:
         """Here is one; `free` was at least 1."""
         raise NotImplementedError
 
+    def asked(self, many: int) -> None:
+        """Told what is being asked for on its account."""
+
     def looked(self, exhausted: bool, answered: bool, now: float) -> None:
         """Told at each turn. `exhausted`: no node is believed to have more, and none is being asked."""
 
@@ -72,22 +75,41 @@ class Taker:
         """The nodes will not hand out anything."""
 
 
+class Slots:
+    """A worker's free slots, which the subscriptions of all its queues share."""
+
+    __slots__ = ("free", "subscriptions")
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+        self.subscriptions: list[Subscription] = []
+
+
 class Subscription(Taker):
-    """A worker's: takes for as long as it is open, as many as it has slots for."""
+    """A worker's, for one queue: takes for as long as it is open, as many as there are slots for."""
 
-    __slots__ = ("_deliver", "_failed", "slots")
+    __slots__ = ("_deliver", "_failed", "_slots", "being_asked", "closed")
 
-    def __init__(self, deliver: Callable[[Holding], None], failed: Callable[[ZmqueueError], None]) -> None:
-        self.slots = 0
+    def __init__(self, slots: Slots, deliver: Callable[[Holding], None],
+                 failed: Callable[[ZmqueueError], None]) -> None:
+        self._slots = slots
         self._deliver = deliver
         self._failed = failed
+        self.being_asked = 0
+        self.closed = False
+        slots.subscriptions.append(self)
 
     @property
     def free(self) -> int:
-        return self.slots
+        """What is neither taken nor promised to another queue's request."""
+        others = sum(other.being_asked for other in self._slots.subscriptions if other is not self)
+        return 0 if self.closed else max(0, self._slots.free - others)
+
+    def asked(self, many: int) -> None:
+        self.being_asked = many
 
     def take(self, holding: Holding, now: float) -> None:
-        self.slots -= 1
+        self._slots.free -= 1
         holding.renew = True
         self._deliver(holding)
 
@@ -174,10 +196,14 @@ class Line:
         self._turn = 0
 
     @property
+    def being_asked(self) -> int:
+        """How many messages are being asked for; a silent request is not counted on."""
+        return sum(request.max for request in self._asked.values() if not request.quiet)
+
+    @property
     def free(self) -> int:
         """Slots that are free and for which nobody is being asked."""
-        return (sum(taker.free for taker in self.takers)
-                - sum(request.max for request in self._asked.values() if not request.quiet))
+        return sum(taker.free for taker in self.takers) - self.being_asked
 
     def waiting(self, now: float) -> bool:
         """True while there are free slots and no node that speaks is believed to have anything."""
@@ -205,21 +231,25 @@ class Line:
         return [node for node in self.session.nodes
                 if node not in self._empty and node not in self._asked and not self.session.is_quiet(node, now)]
 
-    def pump(self, now: float) -> None:
-        """Ask while there is somebody to ask and something to ask for."""
+    def pump(self, now: float) -> bool:
+        """Ask while there is somebody to ask and something to ask for; returns whether anybody was."""
         self.takers = [taker for taker in self.takers if not (isinstance(taker, LeaseCall) and taker.finished)]
         candidates = [node for node in self._candidates(now) if self.session.writable(node, now)]
         free = self.free
         share = free if free <= limits.LEASE_SPLIT or not candidates else -(-free // len(candidates))
+        asked = False
         while free > 0 and candidates:
             endpoint = candidates.pop(self._turn % len(candidates))
             self._turn += 1
             many = min(share, free, limits.LEASE_MESSAGES_MAX)
             self._ask(endpoint, many, now)
             free -= many
+            asked = True
         exhausted = not self._asked and not self._candidates(now) and bool(self.session.nodes)
         for taker in self.takers:
+            taker.asked(self.being_asked)
             taker.looked(exhausted, self._answered, now)
+        return asked
 
     def _ask(self, endpoint: str, many: int, now: float) -> None:
         request = LeaseRequest(self, self.session.next_number(), many, now)
@@ -246,6 +276,8 @@ class Line:
     def answered(self, request: LeaseRequest, reply: Reply, now: float) -> None:
         """What the node hands out, or that it has nothing."""
         self._over(request)
+        for taker in self.takers:
+            taker.asked(self.being_asked)
         self._answered = True
         match reply:
             case Granted():

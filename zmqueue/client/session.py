@@ -135,7 +135,7 @@ class Session:
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Deliver no more. What comes all the same is given back."""
-        subscription.slots = 0
+        subscription.closed = True
         for line in self._lines.values():
             if subscription in line.takers:
                 line.takers.remove(subscription)
@@ -246,8 +246,9 @@ class Session:
             self._watched = ()
             for line in self._lines.values():
                 line.forget_beliefs()
-        for line in list(self._lines.values()):
-            line.pump(now)
+        for key, line in list(self._lines.items()):
+            if line.pump(now):
+                self._lines[key] = self._lines.pop(key)      # the others have their turn at the free slots first
         queues = tuple(sorted({line.queue for line in self._lines.values() if line.waiting(now)}))
         if queues and queues != self._watched:
             self._watched = queues

@@ -54,6 +54,7 @@ class Link:
     def close(self) -> None:
         """Close both sockets; what is on its way has LINGER_MS."""
         self.socket.disable_monitor()
+        self.monitor.close(0)
         self.socket.close()
 
 
