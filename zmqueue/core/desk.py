@@ -12,7 +12,6 @@ from typing import Protocol
 from zmqueue.core.asks import Questions
 from zmqueue.core.endings import Endings
 from zmqueue.core.grants import Grants
-from zmqueue.core.holdings import Holding
 from zmqueue.core.intake import Intake
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.office import Office
@@ -101,16 +100,14 @@ class Desk:
                     self.ledger.holdings.end(message_id)
                 self.questions.ended(ids)
             case Extended():
-                for message_id in ids:
-                    self.ledger.holdings.extend(message_id, operation.until)
+                self.ledger.holdings.extend(operation.leases, operation.until)
             case _:
                 pass
         self.ledger.waiting.applied(seq, now)
 
     def _leased(self, seq: int, operation: Leased, now: float) -> None:
         session, request, until = operation.session, operation.request, operation.until
-        for message_id, fencing in operation.grants:
-            self.ledger.holdings.add(message_id, Holding(fencing, until, session, request))
+        self.ledger.holdings.add(operation.grants, until, session, request)
         if not self.grants.applied(seq):
             self._hall.inherited(((session, request),), now)
 
@@ -133,9 +130,10 @@ class Desk:
         if not self.serving:
             return
         ledger, limits, at = self.ledger, self._office.limits, self._replica.at(now)
-        expired = [lease for lease in ledger.holdings.expired(at, limits.returned_batch_max)
-                   if lease[0] not in ledger.locks]        # an uncommitted entry ends or extends it
-        self.endings.take_back(expired, Why.EXPIRED, now)
+        while expired := ledger.holdings.expired(at):
+            # What is locked is left alone: an uncommitted entry ends or extends it.
+            unlocked = [lease for lease in expired if lease[0] not in ledger.locks]
+            self.endings.take_back(unlocked, Why.EXPIRED, now)
         self.questions.tick(now)
         if self._idle(Ripened):
             ripe = ledger.machine.ripe(self._office.wall, limits.ripened_batch_max)

@@ -5,6 +5,7 @@ They are what LEASES and MESSAGES say, applied state only: rebuilt at a takeover
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -31,12 +32,14 @@ class Holdings:
     def __init__(self) -> None:
         self._leases: dict[bytes, Holding] = {}
         self._by_session: dict[bytes, set[bytes]] = {}
-        self._deadlines: Deadlines[tuple[bytes, int, int]] = Deadlines(self._stands)
+        self._deadlines: Deadlines[tuple[int, Sequence[Held]]] = Deadlines(self._any_stands)
 
-    def _stands(self, item: tuple[bytes, int, int]) -> bool:
-        message_id, fencing, until = item
-        holding = self._leases.get(message_id)
-        return holding is not None and holding.fencing == fencing and holding.until == until
+    def _any_stands(self, item: tuple[int, Sequence[Held]]) -> bool:
+        return any(self._stands(lease, item[0]) for lease in item[1])
+
+    def _stands(self, lease: Held, until: int) -> bool:
+        holding = self._leases.get(lease[0])
+        return holding is not None and holding.fencing == lease[1] and holding.until == until
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -45,17 +48,18 @@ class Holdings:
         """The lease on a message, if there is one."""
         return self._leases.get(message_id)
 
-    def add(self, message_id: bytes, holding: Holding) -> None:
-        """A message was leased."""
-        self._leases[message_id] = holding
-        self._by_session.setdefault(holding.session, set()).add(message_id)
-        self._deadlines.add(holding.until, (message_id, holding.fencing, holding.until))
+    def add(self, leases: Sequence[Held], until: int, session: bytes, request: int) -> None:
+        """Messages were leased together: one deadline for all of them."""
+        for message_id, fencing in leases:
+            self._leases[message_id] = Holding(fencing, until, session, request)
+        self._by_session.setdefault(session, set()).update([message_id for message_id, _ in leases])
+        self._deadlines.add(until, (until, leases))
 
-    def extend(self, message_id: bytes, until: int) -> None:
-        """A lease lasts longer."""
-        holding = self._leases[message_id]._replace(until=until)
-        self._leases[message_id] = holding
-        self._deadlines.add(until, (message_id, holding.fencing, until))
+    def extend(self, leases: Sequence[Held], until: int) -> None:
+        """Leases last longer."""
+        for message_id, _ in leases:
+            self._leases[message_id] = self._leases[message_id]._replace(until=until)
+        self._deadlines.add(until, (until, leases))
 
     def end(self, message_id: bytes) -> None:
         """A lease ended."""
@@ -74,9 +78,10 @@ class Holdings:
         return [(session, max(self._leases[message_id].request for message_id in held))
                 for session, held in self._by_session.items()]
 
-    def expired(self, at: int, limit: int) -> list[Held]:
-        """Leases whose deadline has passed at bucket time `at`. Each is told once."""
-        return [(message_id, fencing) for message_id, fencing, _ in self._deadlines.due(at, limit)]
+    def expired(self, at: int) -> list[Held]:
+        """The leases with the earliest deadline, if that has passed at bucket time `at`. Each is told once."""
+        return [lease for until, leases in self._deadlines.due(at, 1) for lease in leases
+                if self._stands(lease, until)]
 
     def clear(self) -> None:
         """Nothing is known: the term ended."""

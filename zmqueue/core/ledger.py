@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from zmqueue.core.checks import Fault
-from zmqueue.core.holdings import Holding, Holdings
+from zmqueue.core.holdings import Holdings
 from zmqueue.core.machine import Machine
 from zmqueue.core.office import Office
 from zmqueue.core.operations import Held, Operation, messages_of
@@ -46,7 +46,7 @@ class Ledger:
         for seq, operation in enumerate(self.replica.tail_operations(), self.replica.commit + 1):
             self.locks.update(dict.fromkeys(messages_of(operation), seq))
         for message_id, record in self.machine.leased():
-            self.holdings.add(message_id, Holding(record.fencing, record.until, record.session, record.request))
+            self.holdings.add(((message_id, record.fencing),), record.until, record.session, record.request)
 
     def append(self, operation: Operation, ids: Collection[bytes], now: float) -> int:
         """Put a decision into the log; the messages that it names are locked until it is applied. -> its seq."""

@@ -54,6 +54,9 @@ class Machine(Rows):
         super().__init__(tables, copy)
         self._tables = tables
         self._moved: set[str] = set()          # queues whose counts this operation changed
+        self._written: dict[Table, list[tuple[bytes, bytes]]] = {     # rows of this operation, put at its end in one
+            Table.MESSAGES: [], Table.READY: [], Table.ENDED: []}     # call: no operation names a message twice
+        self._messages, self._ready, self._ended = self._written.values()
         self.risen: set[str] = set()
         self.fronts: dict[str, bytes] = {}
 
@@ -76,7 +79,7 @@ class Machine(Rows):
                 self._forgotten(operation)
             case _:
                 assert_never(operation)
-        self._write_counts()
+        self._write()
 
     # --- operations ---
 
@@ -99,8 +102,7 @@ class Machine(Rows):
         self._arrive(queue, State.DELAYED, len(messages) - len(ready))
 
     def _leased(self, operation: Leased) -> None:
-        prefix, tables = self._prefix, self._tables
-        written = []
+        prefix, tables, leases = self._prefix, self._tables, []
         for message_id, fencing in operation.grants:
             key = prefix + message_id
             record = self._untouched(key) if fencing == 1 else self._record(key)
@@ -111,18 +113,16 @@ class Machine(Rows):
             record.how, record.due = NOT_SETTLED, 0
             record.session, record.request, record.until = operation.session, operation.request, operation.until
             self._move(record, State.LEASED)
-            written.append((key, encode_record(record)))
-        tables.put_many(Table.MESSAGES, written)
-        tables.put_many(Table.LEASES, [(key, b"") for key, _ in written])
+            self._messages.append((key, encode_record(record)))
+            leases.append((key, b""))
+        tables.put_many(Table.LEASES, leases)
 
     def _extended(self, operation: Extended) -> None:
-        written = []
         for message_id, fencing in operation.leases:
             key = self._prefix + message_id
             record = self._lease(key, fencing)
             record.until = operation.until
-            written.append((key, encode_record(record)))
-        self._tables.put_many(Table.MESSAGES, written)
+            self._messages.append((key, encode_record(record)))
 
     def _settled(self, operation: Settled) -> None:
         for settle, due in zip(operation.settles, operation.due, strict=True):
@@ -134,7 +134,7 @@ class Machine(Rows):
                 self._end(key, record, State.DONE, operation)
             else:
                 self._failed(key, record, settle, due, operation)
-            self._tables.put(Table.MESSAGES, key, encode_record(record))
+            self._messages.append((key, encode_record(record)))
 
     def _failed(self, key: bytes, record: Record, settle: Settle, due: int, operation: Settled) -> None:
         record.failures += 1
@@ -156,7 +156,7 @@ class Machine(Rows):
                 record.losses += 1
                 record.error = loss
                 self._again(key, record, 0, operation)
-            self._tables.put(Table.MESSAGES, key, encode_record(record))
+            self._messages.append((key, encode_record(record)))
 
     def _ripened(self, operation: Ripened) -> None:
         for message_id in operation.ids:
@@ -171,7 +171,7 @@ class Machine(Rows):
                 continue
             record.due = 0
             self._wait(key, record)
-            self._tables.put(Table.MESSAGES, key, encode_record(record))
+            self._messages.append((key, encode_record(record)))
 
     def _forgotten(self, operation: Forgotten) -> None:
         prefix, tables = self._prefix, self._tables
@@ -231,7 +231,7 @@ class Machine(Rows):
         """The message is ready, in its old place."""
         self._move(record, State.READY)
         place = keys.ready_key(self._prefix, record.queue, record.priority, record.order)
-        self._tables.put(Table.READY, place, waiting(key[len(self._prefix):], record.fencing))
+        self._ready.append((place, waiting(key[len(self._prefix):], record.fencing)))
         self._rise(record.queue, place)
 
     def _end(self, key: bytes, record: Record, state: State, operation: Settled | Returned) -> None:
@@ -240,7 +240,7 @@ class Machine(Rows):
         record.ended = operation.at
         record.forget = operation.at + operation.keep
         message_id = key[len(self._prefix):]
-        self._tables.put(Table.ENDED, keys.ended_key(self._prefix, record.forget, message_id), b"")
+        self._ended.append((keys.ended_key(self._prefix, record.forget, message_id), b""))
         if state is State.DEAD:
             self._tables.put(Table.DEAD, keys.dead_key(self._prefix, record.queue, record.order), message_id)
         else:
@@ -255,9 +255,11 @@ class Machine(Rows):
             self.fronts[queue] = place
 
     def _move(self, record: Record, state: State) -> None:
-        self._arrive(record.queue, record.state, -1)
-        self._arrive(record.queue, state, 1)
+        counts = self.counts[record.queue]
+        counts[record.state] -= 1
+        counts[state] += 1
         record.state = state
+        self._moved.add(record.queue)
 
     def _arrive(self, queue: str, state: State, number: int) -> None:
         counts = self.counts.get(queue)
@@ -266,8 +268,12 @@ class Machine(Rows):
         counts[state] += number
         self._moved.add(queue)
 
-    def _write_counts(self) -> None:
-        """Once per operation and queue. A queue of which nothing is known any more has no row."""
+    def _write(self) -> None:
+        """Put what was gathered. A queue of which nothing is known any more has no row in COUNTS."""
+        for table, gathered in self._written.items():
+            if gathered:
+                self._tables.put_many(table, gathered)
+                gathered.clear()
         for queue in self._moved:
             key, counts = self._prefix + queue.encode(), self.counts[queue]
             if any(counts):

@@ -70,6 +70,8 @@ class Rows:
         """
         lowest, end = self._prefix + min(message_ids), self._prefix + max(message_ids) + b"\x00"
         tables = [table for table in (Table.BODIES, Table.MESSAGES) if self._view.scan(table, lowest, end, 1)]
+        if not tables:
+            return set()
         return {message_id for message_id in message_ids
                 if any(self._view.get(table, self._prefix + message_id) is not None for table in tables)}
 
