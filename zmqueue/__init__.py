@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from zmqueue.client.client import Client
+from zmqueue.client.executors import Work
 from zmqueue.client.message import Message
 from zmqueue.client.ticket import Status, Ticket
 from zmqueue.client.views import MembersView, MemberView, QueueView
+from zmqueue.client.worker import Worker, WorkerStatistics
 from zmqueue.core.ids import BadToken
 from zmqueue.errors import (
     BadRequest,
@@ -39,5 +41,6 @@ __all__ = [
     "BadRequest", "BadToken", "BodyTooLarge", "Busy", "Client", "Closed", "ClusterUnreachable", "DiskFull", "IdTooOld",
     "LeaseLost", "MemberView", "MembersView", "Message", "NoAnswer", "NotAllowed", "NotEnoughReplicas", "NotServing",
     "QueueFull", "QueueView", "Refused", "Reject", "RequestFailed", "ResultTimeout", "SettleTimeout", "Status",
-    "SubmitManyFailed", "SubmitTimeout", "Ticket", "Unknown", "UnknownToken", "ZmqueueError",
+    "SubmitManyFailed", "SubmitTimeout", "Ticket", "Unknown", "UnknownToken", "Work", "Worker",
+    "WorkerStatistics", "ZmqueueError",
 ]

@@ -130,7 +130,7 @@ class FakeCluster:
             case Settling(request=number, settles=settles):
                 refused = tuple((index, int(Code.LEASE_LOST), "the lease is over")
                                 for index, settle in enumerate(settles) if not self._settle(settle))
-                return [Confirmed(number, refused)]
+                return [Confirmed(number, refused), *self._hints(node)]
             case Extend(request=number) | EndSession(request=number):
                 return [Confirmed(number)]
             case GiveBack(request=number, leases=leases):

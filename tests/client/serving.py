@@ -10,7 +10,18 @@ import msgspec
 import zmq
 
 from tests.client.fakes import FakeCluster
-from zmqueue.core.packets import Ask, Heartbeat, Hint, Lease, Reply, Request, Watch, decode, decode_envelope, encode
+from zmqueue.core.packets import (
+    Ask,
+    Heartbeat,
+    Hint,
+    Lease,
+    Reply,
+    Request,
+    Watch,
+    decode,
+    decode_envelope,
+    encode,
+)
 from zmqueue.core.state import Agreed
 
 

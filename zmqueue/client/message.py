@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zmqueue.client import arguments, limits, payloads
 from zmqueue.client.leasing import Holding
-from zmqueue.core.operations import How, Kind, Settle
+from zmqueue.core.operations import How, Kind, Settle, Submission
 from zmqueue.errors import BodyTooLarge, LeaseLost
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ class Message:
     def __init__(self, client: Client, holding: Holding) -> None:
         self._client = client
         self._holding = holding
+
+    @property
+    def submission(self) -> Submission:
+        """The message as its submitter sent it, encoded."""
+        return self._holding.submission
 
     @property
     def token(self) -> str:

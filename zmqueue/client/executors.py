@@ -1,0 +1,198 @@
+"""Executors: where a worker's handlers run (threads, processes, somebody else's pool), and what comes of a run.
+
+Each slot of a worker is a thread that runs one handler at a time, by one of the runners here. With processes, every
+slot has a pool of one process to itself: when that is killed, it is known whose message killed it, and no other
+suffers. Between the processes goes what this program itself pickles: a message's bytes and an outcome; nothing from the
+network is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing.context import BaseContext
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from zmqueue.client import limits, payloads
+from zmqueue.client.message import Message
+from zmqueue.core.operations import How, Kind
+from zmqueue.errors import Reject
+
+log = logging.getLogger("zmqueue.worker")
+
+TRACEBACK_CALLS = 6                    # the innermost calls of a failed handler that its error text shows
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a handler is given where it runs apart from the client (in a process): the message without its lease."""
+
+    payload: Any
+    token: str
+    queue: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    deliveries: int = 1
+    fencing: int = 1
+    error: str = ""
+    priority: int = 0
+
+    def payload_as(self, type: Any) -> Any:
+        """The payload, validated as that type (pydantic.ValidationError where it is not)."""
+        return TypeAdapter(type).validate_python(self.payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A message on its way to a process: its payload is decoded there."""
+
+    kind: int
+    data: bytes
+    facts: tuple[str, str, dict[str, str], int, int, str, int]
+
+    def unpack(self) -> Work:
+        """The work as the handler sees it."""
+        return Work(payloads.decode(self.kind, self.data), *self.facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run."""
+
+    how: How
+    kind: int = Kind.NONE
+    data: bytes = b""
+    error: str = ""
+
+
+Handler = Callable[[Any], object]
+"""Gets a Message (in threads) or a Work (elsewhere): both have payload, token, queue, headers, deliveries, fencing."""
+
+
+def perform(handler: Handler, work: Message | Work) -> Outcome:
+    """Run the handler. Its result is an ack, Reject is a reject, any other exception a nack."""
+    try:
+        return Outcome(How.ACK, *payloads.encode(handler(work)))
+    except Reject as error:
+        return Outcome(How.REJECT, error=str(error) or "rejected by its handler")
+    except (Exception, SystemExit) as error:             # sys.exit in a handler ends the run, not the worker
+        return Outcome(How.NACK, error=error_text(error))
+
+
+def perform_apart(handler: Handler, parcel: Parcel) -> Outcome:
+    """Run the handler in a process of its own."""
+    try:
+        work = parcel.unpack()
+    except ValueError as error:
+        return Outcome(How.NACK, error=error_text(error))
+    return perform(handler, work)
+
+
+def error_text(error: BaseException) -> str:
+    """Type and message, then the innermost calls; the end is what is cut."""
+    first = traceback.format_exception_only(error)[-1].strip()
+    calls = "".join(traceback.format_tb(error.__traceback__, limit=-TRACEBACK_CALLS))
+    return f"{first}\n{calls}".strip()[:limits.ERROR_CHARACTERS_MAX]
+
+
+def pack(message: Message) -> Parcel:
+    """What goes to a process."""
+    submission = message.submission
+    return Parcel(submission.kind, submission.payload, (
+        message.token, message.queue, dict(message.headers), message.deliveries, message.fencing, message.error,
+        message.priority))
+
+
+# --- runners: one for each slot --------------------------------------------------------------------------------------
+
+
+class Runner:
+    """Runs handlers for one slot, one at a time."""
+
+    def run(self, handler: Handler, message: Message) -> Outcome:
+        """Run it to its end."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """No more will be run; whatever runs need not end well."""
+
+
+class InThread(Runner):
+    """In the slot's own thread."""
+
+    def run(self, handler: Handler, message: Message) -> Outcome:
+        return perform(handler, message)
+
+
+class InExecutor(Runner):
+    """In an executor that somebody else made and will shut down."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def run(self, handler: Handler, message: Message) -> Outcome:
+        return self._executor.submit(perform_apart, handler, pack(message)).result()
+
+
+class InProcess(Runner):
+    """In a process that belongs to the slot; a new one is started when it died."""
+
+    def __init__(self, context: BaseContext) -> None:
+        self._context = context
+        self._pool: ProcessPoolExecutor | None = None
+        self._stopped = False
+
+    def run(self, handler: Handler, message: Message) -> Outcome:
+        if self._stopped:
+            return Outcome(How.NACK, error="not begun: its worker stopped")
+        pool = self._pool
+        if pool is None:
+            pool = self._pool = ProcessPoolExecutor(1, self._context, initializer=live_with_parent)
+        future: Future[Outcome] = pool.submit(perform_apart, handler, pack(message))
+        try:
+            return future.result()
+        except BrokenExecutor:
+            self._pool = None
+            pool.shutdown(wait=False, cancel_futures=True)
+            if not self._stopped:
+                log.warning("the process of request %s died; a new one will be started", message.token)
+            return Outcome(How.NACK, error="lost: the process that ran it died (killed, or crashed)")
+
+    def stop(self) -> None:
+        self._stopped = True
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        processes = list((getattr(pool, "_processes", None) or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+
+
+def live_with_parent() -> None:
+    """In a worker's process: leave Ctrl-C to the parent, and end when the parent does, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def process_context() -> BaseContext:
+    """How processes are started: never by fork, which copies the client's locks and sockets."""
+    methods = multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
