@@ -1,0 +1,42 @@
+"""What all replicas of one node share: who the node is, its tables and copies, and the ways out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from zmqueue.core.changes import Change
+from zmqueue.core.copies import Copies
+from zmqueue.core.effects import Effects
+from zmqueue.core.tables import Tables
+
+ALARM = "data loss alarm: "
+"""What the note of an alarm of R15 begins with."""
+
+
+class Host:
+    """One node, as its replicas see it.
+
+    `want(now, *changes)` asks agreement for changes; `touched` gathers the buckets that are to be flushed in this turn.
+    """
+
+    __slots__ = ("alarms", "copies", "effects", "incarnation", "number", "tables", "touched", "want")
+
+    def __init__(self, number: int, incarnation: int, tables: Tables, effects: Effects, copies: Copies,
+                 want: Callable[..., None]) -> None:
+        self.number = number
+        self.incarnation = incarnation
+        self.tables = tables
+        self.effects = effects
+        self.copies = copies
+        self.want = want
+        self.touched: set[int] = set()
+        self.alarms = 0
+
+    def ask(self, now: float, *changes: Change) -> None:
+        """Ask for changes; repeated while they are meant (C8)."""
+        self.want(now, *changes)
+
+    def alarm(self, what: str, **facts: object) -> None:
+        """Disks do not hold what they confirmed (R15): say it loudly, and count it."""
+        self.alarms += 1
+        self.effects.note(ALARM + what, **facts)
