@@ -586,6 +586,25 @@ def test_bodies_that_wait_for_their_commit_are_limited() -> None:
     assert len(lease(node, number=2).grants) == 1
 
 
+def test_results_that_wait_for_their_commit_are_limited() -> None:
+    node = Node(limits=replace(DEFAULT, pending_bytes_max=100))
+    fill(node, 1, 2)
+    one, two = held(lease(node).grants)
+    node.send(Settling(1, 0, (Settle(*one, data=b"x" * 60),)))
+    node.send(Settling(2, 0, (Settle(*two, data=b"x" * 60),)))
+    [reply] = node.replies()
+    assert isinstance(reply, Refused) and reply.code == Code.BUSY
+    node.settle_down()
+    assert node.front.statistics()["pending_bytes"] == 0
+
+
+def test_a_session_whose_keepalive_is_refused_for_want_of_room_is_heard_all_the_same() -> None:
+    node = Node(limits=replace(DEFAULT, requests_pending_max=0), session_ms=1_000)
+    node.send(Keepalive(1, A, 0, ()))
+    node.pass_time(2.9)
+    assert node.front.statistics()["sessions"] == 1
+
+
 def test_a_bucket_has_only_so_many_queues() -> None:
     node = Node(limits=replace(DEFAULT, queues_max=1))
     fill(node, 1)

@@ -138,8 +138,8 @@ def age_fault(message_id: bytes, wall: int, settings: Agreed) -> tuple[int, str]
     return None
 
 
-def check_settles(settles: Sequence[Settle], settings: Agreed, limits: Limits) -> None:
-    """Refuse a batch of settles that is not one."""
+def check_settles(settles: Sequence[Settle], settings: Agreed, limits: Limits) -> int:
+    """Refuse a batch of settles that is not one. -> bytes of its results and errors."""
     check_number(len(settles), limits.settles_max, "settles", "settles_max")
     size, largest = 0, settings.body_bytes_max
     for index, settle in enumerate(settles):
@@ -156,6 +156,7 @@ def check_settles(settles: Sequence[Settle], settings: Agreed, limits: Limits) -
         raise Refusal(Code.BAD_REQUEST, f"results and errors have {size:,} bytes together; the limit for one request "
                                         f"is {limits.settle_bytes_max:,} (limits.settle_bytes_max): split it")
     check_once([settle.id for settle in settles])
+    return size
 
 
 def _refuse_settle(index: int, settle: Settle, limits: Limits) -> None:

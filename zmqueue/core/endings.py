@@ -27,11 +27,11 @@ class Endings:
 
     # --- by their holder's word ---
 
-    def settle(self, client: bytes, packet: Settling, now: float) -> None:
-        """End leases with a result or an error."""
+    def settle(self, client: bytes, packet: Settling, size: int, now: float) -> None:
+        """End leases with a result or an error. `size`: the bytes that it holds in memory until it is answered."""
         ledger = self._ledger
         if seq := ledger.locked_until([settle.id for settle in packet.settles]):
-            ledger.waiting.add(_Again(self, client, packet), now, seq=seq)
+            ledger.waiting.add(_Again(self, client, packet, size), now, seq=seq)
             return
         accepted, late = packet.settles, {}
         for index, settle in enumerate(packet.settles):
@@ -41,7 +41,8 @@ class Endings:
         if late:
             accepted = tuple(settle for index, settle in enumerate(accepted) if index not in late)
         seq = self._settle(accepted, now) if accepted else 0
-        ledger.confirm(client, packet.request, [(index, *fault) for index, fault in late.items() if fault], seq, now)
+        faults = [(index, *fault) for index, fault in late.items() if fault]
+        ledger.confirm(client, packet.request, faults, seq, now, size)
 
     def _late(self, settle: Settle) -> tuple[int, str] | None:
         """The answer to a settle whose lease does not stand; None: it was settled just so before."""
@@ -118,23 +119,22 @@ class Endings:
 
 
 class _Again:
-    """A request that met a locked message: judged when that is unlocked."""
+    """A request that met a locked message: judged when that is unlocked. `more`: what goes with the request."""
 
-    __slots__ = ("_client", "_endings", "_lease_ms", "_packet")
+    __slots__ = ("_client", "_endings", "_more", "_packet")
 
-    def __init__(self, endings: Endings, client: bytes, packet: Settling | Extend | GiveBack,
-                 lease_ms: int = 0) -> None:
+    def __init__(self, endings: Endings, client: bytes, packet: Settling | Extend | GiveBack, more: int = 0) -> None:
         self._endings = endings
         self._client = client
         self._packet = packet
-        self._lease_ms = lease_ms
+        self._more = more
 
     def done(self, now: float) -> None:
         match self._packet:
             case Settling():
-                self._endings.settle(self._client, self._packet, now)
+                self._endings.settle(self._client, self._packet, self._more, now)
             case Extend():
-                self._endings.extend(self._client, self._packet, self._lease_ms, now)
+                self._endings.extend(self._client, self._packet, self._more, now)
             case GiveBack():
                 self._endings.give_back(self._client, self._packet, now)
 

@@ -115,9 +115,9 @@ class Front:
                 checks.check_queue(packet.queue, office.limits)
                 desk.intake.submit(client, packet, now)
             case Settling():
-                office.check_room()
-                checks.check_settles(packet.settles, office.settings, office.limits)
-                desk.endings.settle(client, packet, now)
+                size = checks.check_settles(packet.settles, office.settings, office.limits)
+                office.check_room(size)
+                desk.endings.settle(client, packet, size, now)
             case Ask():
                 checks.check_ids((packet.id,))
                 self._check_place((packet.id,), packet.bucket)

@@ -149,10 +149,10 @@ class Leasing:
         """The session lives. Renew what it asks to renew, take back what it does not list, tell what it lost (Q5)."""
         office = self._office
         checks.check_session(packet.session, office.limits)
+        self._hear(packet.session, client, now)        # whatever else is wrong: it lives
         if packet.holds:
             checks.check_leases([(message_id, fencing) for message_id, fencing, _ in packet.holds], office.limits)
         office.check_room()
-        self._hear(packet.session, client, now)
         claims = self._claims(packet, now)
         listed = {message_id for message_id, _, _ in packet.holds}
         alive = Reassuring(office, client, packet.request)

@@ -76,10 +76,12 @@ class Ledger:
         holding = self.holdings.get(lease[0])
         return holding is not None and holding.fencing == lease[1]
 
-    def confirm(self, client: bytes, request: int, faults: Sequence[Fault], seq: int, now: float) -> None:
+    def confirm(self, client: bytes, request: int, faults: Sequence[Fault], seq: int, now: float,
+                size: int = 0) -> None:
         """Answer when entry `seq` is applied; where something is refused, only after a read barrier (R10)."""
         rid = self.replica.barrier() if faults else None
-        self.waiting.add(Answering(self.office, client, Confirmed(request, tuple(faults))), now, seq=seq, rid=rid)
+        answer = Answering(self.office, client, Confirmed(request, tuple(faults)), size)
+        self.waiting.add(answer, now, seq=seq, rid=rid)
 
     def after_barrier(self, waiter: Waiter, now: float) -> None:
         """Let `waiter` go on when what was seen here is known not to be a deposed primary's view (R10)."""

@@ -38,7 +38,7 @@ class Limits:
 
     # --- what waits in this node's memory
     requests_pending_max: int = 10_000         # requests whose commit is awaited; some kB each
-    pending_bytes_max: int = 256 * MiB         # bodies of submits whose commit is awaited: they are in memory twice
+    pending_bytes_max: int = 256 * MiB         # bodies and results among those: they are in memory twice
     asks_parked_max: int = 20_000              # long polls; about 1 kB each
     ask_wait_ms_max: int = 60_000              # a longer wait is cut, and the client asks again: lost clients fade
     sessions_max: int = 10_000                 # workers that this node hears; each is looked at several times a second

@@ -30,7 +30,7 @@ class Office:
         self.epoch = 0
         self.wall = 0              # ms, of the event that is being handled or the one before
         self.pending = 0           # answers in all `Waiting`s
-        self.pending_bytes = 0     # bodies of the submits among them
+        self.pending_bytes = 0     # bodies and results of the requests among them
         self.granting_bytes = 0    # bodies in grants that wait for their commit
         self.asks = 0              # parked long polls
 
