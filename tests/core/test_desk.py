@@ -10,6 +10,7 @@ from tests.core.fakes import WALL, Node
 from zmqueue.core.limits import DEFAULT
 from zmqueue.core.operations import Extended, Forgotten, How, Kind, Leased, Ripened, Settle, State, Submission
 from zmqueue.core.packets import (
+    Alive,
     Answer,
     Ask,
     Code,
@@ -18,6 +19,7 @@ from zmqueue.core.packets import (
     GiveBack,
     Grant,
     Granted,
+    Keepalive,
     Lease,
     NotPrimary,
     Refused,
@@ -547,3 +549,53 @@ def test_a_resting_desk_follows_nothing() -> None:
     node.replica.log.append(Leased(1, SESSION, 1, (), 5))
     node.replica.commit_to(1, node.now)
     assert not desk.serving and not desk.ledger.locks and not node.replica.machine.risen
+
+
+def behind(node: Node, commit: int) -> Node:
+    """A new primary that has the whole log, and knows only entries up to `commit` as committed."""
+    other = Node()
+    other.replica.log = list(node.replica.log)
+    other.replica.role = Role.BACKUP
+    other.replica.listener.entered(node.now)
+    other.replica.commit_to(commit, node.now)
+    other.replica.enter(Role.PRIMARY, node.now)
+    return other
+
+
+def test_a_lease_that_only_the_tail_knows_is_neither_lost_nor_late() -> None:
+    old = Node()
+    old.call(submit(old, 1))
+    [grant] = lease(old)
+    node = behind(old, commit=1)
+    node.send(Keepalive(7, SESSION, 1, ((grant.submission.id, 1, 0),)))
+    node.send(settling(grant))
+    assert node.replies() == [Alive(7, ())]
+    node.settle_down()
+    assert node.replies() == [Confirmed(9)]
+
+
+def test_a_message_that_the_tail_names_twice_stays_locked_until_the_second_entry_is_committed() -> None:
+    old = Node()
+    old.call(submit(old, 1))
+    [grant] = lease(old)
+    old.call(settling(grant, data=b"first"))
+    node = behind(old, commit=1)
+    node.replica.commit_to(2, node.now)
+    node.send(Settling(8, 0, (Settle(grant.submission.id, 1, How.REJECT),)))
+    assert node.replica.end == 3
+    node.settle_down()
+    assert refusal(node.replies()[0]) is Code.LEASE_LOST
+    answer = node.call(ask(node, 1))
+    assert isinstance(answer, Answer) and answer.result == b"first"
+
+
+def test_a_new_primary_serves_while_its_inherited_tail_waits_but_says_nothing_negative() -> None:
+    old = Node()
+    old.call(submit(old, 1))
+    node = behind(old, commit=0)
+    node.send(ask(node, 1))
+    node.send(submit(node, 2, request=2))
+    node.replica.pass_barriers(node.now)
+    assert node.replies() == [] and node.replica.end == 2
+    node.settle_down()
+    assert node.replies() == [Answer(5, State.READY, "jobs", 0), Confirmed(2)]
