@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zmqueue.client.client import Client
+from zmqueue.client.client import Client, ClientStatistics
 from zmqueue.client.executors import Work
 from zmqueue.client.message import Message
 from zmqueue.client.ticket import Status, Ticket
@@ -38,9 +38,10 @@ from zmqueue.errors import (
 __version__ = "0.1.0"
 
 __all__ = [
-    "BadRequest", "BadToken", "BodyTooLarge", "Busy", "Client", "Closed", "ClusterUnreachable", "DiskFull", "IdTooOld",
-    "LeaseLost", "MemberView", "MembersView", "Message", "NoAnswer", "NotAllowed", "NotEnoughReplicas", "NotServing",
-    "QueueFull", "QueueView", "Refused", "Reject", "RequestFailed", "ResultTimeout", "SettleTimeout", "Status",
-    "SubmitManyFailed", "SubmitTimeout", "Ticket", "Unknown", "UnknownToken", "Work", "Worker",
-    "WorkerStatistics", "ZmqueueError",
+    "BadRequest", "BadToken", "BodyTooLarge", "Busy", "Client", "ClientStatistics", "Closed",
+    "ClusterUnreachable", "DiskFull", "IdTooOld", "LeaseLost", "MemberView", "MembersView", "Message",
+    "NoAnswer", "NotAllowed", "NotEnoughReplicas", "NotServing", "QueueFull", "QueueView", "Refused",
+    "Reject", "RequestFailed", "ResultTimeout", "SettleTimeout", "Status", "SubmitManyFailed",
+    "SubmitTimeout", "Ticket", "Unknown", "UnknownToken", "Work", "Worker", "WorkerStatistics",
+    "ZmqueueError",
 ]

@@ -240,7 +240,7 @@ def test_frames_that_are_no_packets_are_counted_and_harm_nobody(served: Served, 
     original = served._send
     served._send = noise  # type: ignore[method-assign,assignment]
     client.submit("q", "y")
-    assert client._transport.bad_frames >= 3
+    assert client.statistics().bad_frames >= 3
 
 
 def test_answers_of_another_cluster_are_dropped_and_counted(served: Served, client: zmqueue.Client) -> None:
@@ -248,7 +248,7 @@ def test_answers_of_another_cluster_are_dropped_and_counted(served: Served, clie
     served.cluster.envelope = lambda: Envelope("another", 1, "node", 1, 1)  # type: ignore[method-assign]
     with pytest.raises(zmqueue.SubmitTimeout):
         client.submit("q", "y", timeout=0.3)
-    assert client._core.strangers >= 1
+    assert client.statistics().strangers >= 1
 
 
 def test_a_clients_envelope_names_the_cluster_and_no_node(served: Served, client: zmqueue.Client) -> None:

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -29,6 +30,17 @@ T = TypeVar("T")
 
 TIMEOUT_S = 10.0
 LOOK_S = 1.0                           # a waiting caller looks this often whether the thread that serves it lives
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStatistics:
+    """The newest epoch known, and counts of what was dropped: none of it is a reason for alarm when it is small."""
+
+    epoch: int
+    strangers: int                     # messages of another cluster or lineage
+    bad_frames: int                    # messages with a frame that is no packet of a version known here
+    bad_packets: int                   # packets that no node sends to a client
+    stray: int                         # answers to nothing that was asked, or not any more
 
 
 class Client:
@@ -198,6 +210,11 @@ class Client:
         call = SurveyCall(self._deadline(timeout), members=True)
         state, replies = self._do(call, self._core.survey, call)
         return members_view(state, (reply for reply in replies.values() if isinstance(reply, MembersReply)))
+
+    def statistics(self) -> ClientStatistics:
+        """What the client counted since it was made."""
+        return ClientStatistics(self._core.routing.epoch, self._core.strangers, self._transport.bad_frames,
+                                self._core.bad, self._core.stray)
 
     # --- life ---
 

@@ -13,9 +13,9 @@ from functools import partial
 from zmqueue.client import limits
 from zmqueue.client.calls import AskCall, AskItem, LeaseSayCall, SubmitCall
 from zmqueue.client.exchanges import Exchanges
-from zmqueue.client.lanes import Sender
 from zmqueue.client.leasing import Holding, LeaseCall, Subscription
 from zmqueue.client.routing import Routing
+from zmqueue.client.sending import Sender
 from zmqueue.client.session import SESSION_BYTES, Session
 from zmqueue.client.submitting import Submitting
 from zmqueue.client.surveys import SurveyCall, Surveys
@@ -46,6 +46,11 @@ class ClientCore:
         self._closed = False
         self.strangers = 0                               # multipart messages of another cluster or lineage
         self.bad = 0                                     # packets that no node sends to a client
+
+    @property
+    def stray(self) -> int:
+        """Answers to nothing that was asked, or not any more."""
+        return self._exchanges.stray
 
     # --- requests: each call is finished by its deadline ---
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -79,8 +80,8 @@ class Message:
 
     @property
     def lost(self) -> bool:
-        """True once the lease is known to be not this holder's any more: what it does now is in vain."""
-        return self._holding.lost
+        """True once the lease may not be this holder's any more: somebody else may work on the message."""
+        return self._holding.lost or time.monotonic() >= self._holding.deadline
 
     def ack(self, result: object = None, timeout: float | None = None) -> None:
         """It is done, with this result."""

@@ -62,7 +62,6 @@ class Routing:
         self.nodes: tuple[str, ...] = ()                 # endpoints of the `up` members that hold buckets
         self.changed: set[int] = set()                   # buckets whose term changed since the core last looked
         self.installed = 0                               # how many states were taken
-        self.heard_any = False                           # some node answered something
         self._primaries: tuple[str | None, ...] = ()     # by bucket
         self._buckets_of: dict[str, list[int]] = {}
         self._wanted = True
@@ -103,7 +102,6 @@ class Routing:
 
     def heard(self, endpoint: str) -> None:
         """It said something."""
-        self.heard_any = True
         peer = self.peer(endpoint)
         peer.quiet_until = 0.0
         peer.blocked_until = 0.0

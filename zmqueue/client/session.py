@@ -11,9 +11,9 @@ from __future__ import annotations
 from zmqueue.client import limits
 from zmqueue.client.calls import LeaseSayCall
 from zmqueue.client.exchanges import Exchange, Exchanges
-from zmqueue.client.lanes import Sender
 from zmqueue.client.leasing import Holding, LeaseCall, LeaseRequest, Line, Subscription, Taker
 from zmqueue.client.routing import Routing
+from zmqueue.client.sending import Sender
 from zmqueue.client.timers import Timers
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.packets import Alive, EndSession, Grant, Keepalive, Reply, Watch
@@ -197,12 +197,16 @@ class Session:
         return (state.settings.session_ms if state is not None else SESSION_MS) / 5 / 1000
 
     def _beat(self, now: float) -> None:
-        """Expire what the nodes no longer count as ours, and say that the session lives."""
+        """Say that the session lives, and which leases it still holds.
+
+        A lease that is not renewed is over by our count first (Q1). One that is renewed stays listed even when its time
+        is over by our count, as when no node could be reached for long: bucket time stood still, it may stand yet.
+        """
         self._beating = False
         if self.ended:
             return
         for holding in list(self._holds.values()):
-            if holding.deadline <= now and not holding.saying:
+            if holding.deadline <= now and not holding.saying and not holding.renew:
                 holding.lost = True
                 self._drop(holding)
         self._lines = {key: line for key, line in self._lines.items() if not line.idle}

@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 from zmqueue.client import limits
 from zmqueue.client.calls import Item, SubmitCall, SubmitItem
-from zmqueue.client.lanes import Lane, Sender
+from zmqueue.client.lanes import Lane
 from zmqueue.client.routing import Routing
+from zmqueue.client.sending import Sender
 from zmqueue.core.ids import RANDOM_BYTES, bucket_of, make_id, places_of
 from zmqueue.errors import BodyTooLarge
 
