@@ -122,8 +122,12 @@ class Runner:
         """Run it to its end."""
         raise NotImplementedError
 
-    def stop(self) -> None:
-        """No more will be run; whatever runs need not end well."""
+    def close(self) -> None:
+        """Nothing runs, and no more will be run. Called in the slot's thread."""
+
+    def kill(self) -> bool:
+        """End what runs, from another thread; False where that cannot be done."""
+        return False
 
 
 class InThread(Runner):
@@ -161,21 +165,22 @@ class InProcess(Runner):
         try:
             return future.result()
         except BrokenExecutor:
-            self._pool = None
-            pool.shutdown(wait=False, cancel_futures=True)
+            self.close()
             if not self._stopped:
                 log.warning("the process of request %s died; a new one will be started", message.token)
             return Outcome(How.NACK, error="lost: the process that ran it died (killed, or crashed)")
 
-    def stop(self) -> None:
-        self._stopped = True
+    def close(self) -> None:
         pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        processes = list((getattr(pool, "_processes", None) or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)        # its process is idle or dead, so this is quick
+
+    def kill(self) -> bool:
+        self._stopped = True
+        processes: dict[int, Any] = getattr(self._pool, "_processes", None) or {}
+        for process in list(processes.values()):
             process.kill()
+        return True
 
 
 def live_with_parent() -> None:

@@ -44,6 +44,7 @@ SETTLE_S = 600.0                       # a result is offered for this long: the 
 UNSETTLED_MAX = 1_000                  # results on their way; beyond, slots stay taken until some are confirmed
 RETRY_DELAY_S, RETRY_DELAY_S_MAX = 0.1, 60.0     # a failed message rests, longer each time
 GRACE_S = 30.0                         # what runs may take this long to end when the worker is to stop
+JOIN_S = 5.0                           # processes that are idle or killed are gone within this
 LOOK_S = 0.5                           # run() looks this often whether its client lives
 
 Begun = tuple[Handler, Message] | None
@@ -99,6 +100,7 @@ class Worker:
         self._subscriptions: list[Subscription] = []
         self._work: queue.SimpleQueue[Begun] = queue.SimpleQueue()
         self._runners: list[Runner] = []
+        self._threads: list[threading.Thread] = []       # one for each runner
         self._changed = threading.Condition()            # guards what follows
         self._statistics = WorkerStatistics()
         self._owed = 0                                   # slots that stay taken until results are confirmed
@@ -139,7 +141,9 @@ class Worker:
         for number in range(self._concurrency):
             runner = self._make_runner()
             self._runners.append(runner)
-            threading.Thread(target=self._slot, args=(runner,), name=f"zmqueue-slot-{number}", daemon=True).start()
+            thread = threading.Thread(target=self._slot, args=(runner,), name=f"zmqueue-slot-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
         self._client._transport.post(self._subscribe)
 
     def stop(self, drain: bool = True, grace: float | None = None) -> None:
@@ -164,6 +168,12 @@ class Worker:
     # --- in the slots' threads ---
 
     def _slot(self, runner: Runner) -> None:
+        try:
+            self._run_slot(runner)
+        finally:
+            runner.close()
+
+    def _run_slot(self, runner: Runner) -> None:
         while (work := self._work.get()) is not None:
             handler, message = work
             try:
@@ -254,11 +264,15 @@ class Worker:
                                 grace)
                     break
                 self._changed.wait(min(left, 0.1))       # at_once is told by a signal: it has to be looked at
+            drained = not self._statistics.running
         for _ in self._runners:
             self._work.put(None)
         self._client._transport.post(self._end_session)
-        for runner in self._runners:
-            runner.stop()
+        ending = [thread for thread, runner in zip(self._threads, self._runners, strict=True)
+                  if drained or runner.kill()]
+        end = time.monotonic() + JOIN_S
+        for thread in ending:
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _give_back_unbegun(self) -> None:
         while True:
