@@ -67,6 +67,7 @@ class Node:
         self.world = world
         self.number = number
         self.store = MemoryStore()
+        self.mark = self.store              # an old disk, for a test to go back to
         self.incarnation = 0
         self.running = False
         self.state: ClusterState = world.states[0]
@@ -94,7 +95,7 @@ class Node:
     def _want(self, now: float, *changes: Change) -> None:
         self.asked.extend(changes)
 
-    def asks(self, kind: type[Change]) -> list[Change]:  # type: ignore[valid-type]
+    def asks(self, kind: type[Change]) -> list[Change]:
         """What it has asked for since the last look, of one kind, without repetitions."""
         found = [change for change in dict.fromkeys(self.asked) if isinstance(change, kind)]
         self.asked.clear()
@@ -163,6 +164,9 @@ class Node:
         self.do(lambda: self.replica.handle(sender, packet, self.world.now))  # type: ignore[arg-type]
 
     # --- questions ---
+
+    def plays(self, role: Role) -> bool:
+        return self.replica.role is role
 
     @property
     def alarms(self) -> list[str]:
@@ -237,7 +241,7 @@ class World:
         self.bag.append((sender, to, decode(encode(packet))))
 
     def deliver(self, kind: type[Packet], sender: int | None = None, to: int | None = None, *,
-                sync: bool = True) -> int:  # type: ignore[valid-type]
+                sync: bool = True) -> int:
         """Deliver all packets of a kind, oldest first; then those who took one sync. How many there were."""
         chosen = [item for item in self.bag if isinstance(item[2], kind)
                   and sender in (None, item[0]) and to in (None, item[1])]
@@ -249,8 +253,7 @@ class World:
                 self[number].sync()
         return len(chosen)
 
-    def drop(self, kind: type[Packet] | tuple[type[Packet], ...] = object, sender: int | None = None,  # type: ignore[assignment,valid-type]
-             to: int | None = None) -> None:
+    def drop(self, kind: type[object] = object, sender: int | None = None, to: int | None = None) -> None:
         self.bag = [item for item in self.bag if not (
             isinstance(item[2], kind) and sender in (None, item[0]) and to in (None, item[1]))]
 
@@ -300,7 +303,7 @@ class World:
             disk = self[number].store.copy()
             log = Replica(BUCKET, Host(number, 0, disk, Effects(), Copies(disk), self[number]._want)).copy.log
             for seq, (entry, _) in self.committed.items():
-                if seq > log.end or seq > log.base_seq and log.entry(seq) != entry:
+                if seq > log.end or (seq > log.base_seq and log.entry(seq) != entry):
                     raise Violation(f"in-sync node {number} lacks the committed entry {seq}")
 
 

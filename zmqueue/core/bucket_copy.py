@@ -36,7 +36,8 @@ class Listener(Protocol):
 class BucketCopy:
     """One bucket's log, commit index and machine. A node that has no copy yet has an empty one without rows."""
 
-    __slots__ = ("_copies", "_flushed", "_moved", "_tables", "at", "bucket", "commit", "log", "machine", "number", "own")
+    __slots__ = ("_copies", "_flushed", "_moved", "_tables", "at", "bucket", "commit", "log", "machine", "number",
+                 "own")
 
     def __init__(self, bucket: int, tables: Tables, copies: Copies) -> None:
         self.bucket = bucket

@@ -1,4 +1,4 @@
-"""The copies of buckets that lie in a node's tables: which one is live, which are being received, which are to be swept.
+"""The copies of buckets that lie in a node's tables: which is live, which are being received, which are to be swept.
 
 All rows of a bucket begin with the number of a *copy*, drawn from a counter and never used again. A bucket's position
 row names its live copy, so a whole copy is swapped in by one small write (R12), and no transaction is unbounded: a

@@ -55,8 +55,8 @@ class Flaps:
 class Counting:
     """The replicas of one bucket, in one term, as its primary judges them."""
 
-    __slots__ = ("_ages", "_asked", "_asked_at", "_bucket", "_copy", "_fair_at", "_flaps", "_host", "_peers", "_retired", "_term",
-                 "_ticked_at")
+    __slots__ = ("_ages", "_asked", "_asked_at", "_bucket", "_copy", "_fair_at", "_flaps", "_host", "_peers",
+                 "_retired", "_term", "_ticked_at")
 
     def __init__(self, host: Host, copy: BucketCopy, term: int, peers: Mapping[int, Peer], retired: Iterable[int],
                  flaps: Flaps, now: float) -> None:

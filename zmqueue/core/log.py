@@ -67,7 +67,7 @@ class Log:
         return self.base_seq if last is None else _SEQ.unpack_from(last[0], len(self._prefix))[0]
 
     @property
-    def bytes(self) -> int:
+    def known_bytes(self) -> int:
         """The bytes of the log, as far as they are known: of what was there at the start, only the tail's are."""
         return self._sized_bytes
 

@@ -33,15 +33,14 @@ RESEND_MOST = 2.0
 class Peer:
     """One other replica, as the primary sees it in this term."""
 
-    __slots__ = ("_flight", "_shown", "address", "asked", "barrier_since", "behind", "close_since", "commit_sent", "desired",
+    __slots__ = ("_flight", "_shown", "address", "asked", "barrier_since", "behind", "close_since", "commit_sent",
                  "flight_bytes", "in_sync", "lost", "match", "need", "next", "number", "patience", "probing", "rid",
                  "rid_sent", "sending", "start", "waiting_since")
 
-    def __init__(self, number: int, address: str, *, in_sync: bool, desired: bool) -> None:
+    def __init__(self, number: int, address: str, *, in_sync: bool) -> None:
         self.number = number
         self.address = address
         self.in_sync = in_sync
-        self.desired = desired
         # What it holds.
         self.match: int | None = None          # verified up to here, on its disk, in this term (R7)
         self.rid = 0                           # the last barrier that it acked
@@ -73,11 +72,6 @@ class Peer:
     def open(self) -> bool:
         """True while more entries may be sent."""
         return not self._flight if self.probing else self.flight_bytes < WINDOW_BYTES
-
-    @property
-    def idle(self) -> bool:
-        """True where no entries are on the way."""
-        return not self._flight
 
     def probe(self, start: int) -> None:
         """Forget what is on the way, and begin again after `start`."""

@@ -26,8 +26,8 @@ Made = dict[tuple[int, bool], tuple[Append, int]]
 class PrimarySide:
     """A primary in one term."""
 
-    __slots__ = ("_at", "_copy", "_counting", "_entered", "_host", "_listener", "_resting", "_rid", "_rid_sent", "_state", "_stop",
-                 "peers", "tail", "term")
+    __slots__ = ("_at", "_copy", "_counting", "_entered", "_host", "_listener", "_resting", "_rid", "_rid_sent",
+                 "_state", "_stop", "peers", "tail", "term")
 
     def __init__(self, host: Host, copy: BucketCopy, state: ClusterState, listener: Listener, flaps: Flaps,
                  stop: Callable[[float], None], now: float) -> None:
@@ -104,11 +104,16 @@ class PrimarySide:
             if packet.commit < log.base_seq:
                 return                     # late: a snapshot is on its way for this reason
             self._end_snapshot(peer)
-        elif (peer.next is None or peer.match is not None and packet.prev_seq <= peer.match
-              or peer.probing and packet.prev_seq != peer.start):
-            return                         # late: it was resumed already
+        elif self._late(peer, packet):
+            return
         self._resume(peer, packet)
         self._wake()
+
+    def _late(self, peer: Peer, packet: Nak) -> bool:
+        """True where the peer was resumed already: of a pipeline after a gap, every Append is refused."""
+        if peer.next is None or (peer.match is not None and packet.prev_seq <= peer.match):
+            return True
+        return peer.probing and packet.prev_seq != peer.start
 
     def _resume(self, peer: Peer, packet: Nak) -> None:
         log = self._copy.log
@@ -197,7 +202,7 @@ class PrimarySide:
         if start < log.base_seq:
             self._too_far_back(peer)
             return
-        push = push or peer.counts and peer.rid_sent < self._rid
+        push = push or (peer.counts and peer.rid_sent < self._rid)
         while True:
             opened = start < log.end and peer.open()
             if not opened and not push:
@@ -234,7 +239,8 @@ class PrimarySide:
 
     def _begin_snapshot(self, peer: Peer, now: float) -> None:
         host = self._host
-        sending = begin(host.tables, host.copies, self._copy.bucket, self._copy.log, (host.number, host.incarnation), now)
+        sending = begin(host.tables, host.copies, self._copy.bucket, self._copy.log,
+                        (host.number, host.incarnation), now)
         if sending is None:
             return                         # too many already, or nothing is on disk yet: with another tick
         peer.sending, peer.behind = sending, False
@@ -303,7 +309,7 @@ class PrimarySide:
     def compact_upto(self) -> int:
         """How far the log may be compacted: what a learner is about to get stays, within a limit."""
         upto, log = self._copy.commit, self._copy.log
-        if log.end - log.base_seq > PINNED_ENTRIES or log.bytes > PINNED_BYTES:
+        if log.end - log.base_seq > PINNED_ENTRIES or log.known_bytes > PINNED_BYTES:
             return upto
         for peer in self.peers.values():
             if peer.sending is not None:
@@ -314,13 +320,13 @@ class PrimarySide:
 
 
 def _peers(state: ClusterState, bucket: int, me: int) -> dict[int, Peer]:
-    """The other replicas. All of them are fixed for the term: who is desired, in-sync or up is what a term stands for."""
+    """The other replicas. They are fixed for the term: who is desired, in-sync or up is what a term stands for."""
     in_sync, desired = state.in_sync[bucket], state.desired(bucket)
     peers = {}
     for number in sorted({*in_sync, *desired} - {me}):
         member = state.member(number)
         if member is not None and (member.up or number in in_sync):
-            peers[number] = Peer(number, member.id, in_sync=number in in_sync, desired=number in desired)
+            peers[number] = Peer(number, member.id, in_sync=number in in_sync)
     return peers
 
 

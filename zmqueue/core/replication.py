@@ -123,7 +123,7 @@ class Replica:
         self.state = state
         self._note_need(state, now)
         term, role = state.terms[self.bucket], self._role_in(state)
-        if term != self.term or role is not self.role and self.role is not Role.STOPPED:
+        if term != self.term or self.role not in (role, Role.STOPPED):
             self._begin(state, term, role, now)
         else:
             self._go_on(state, now)
@@ -304,7 +304,7 @@ class Replica:
             self._unneeded_since = now
 
     def removable(self, now: float) -> bool:
-        """True where the copy may be deleted: every desired replica has been in-sync for long without this one (R14)."""
+        """True where the copy may be deleted: all desired replicas have long been in-sync without this one (R14)."""
         return self._unneeded_since is not None and now - self._unneeded_since >= DELETE_AFTER
 
     def remove(self) -> None:

@@ -37,8 +37,8 @@ _NUMBERS = frozenset(range(len(COPIED)))
 class Sending:
     """One snapshot on its way to one learner."""
 
-    __slots__ = ("_copies", "_left", "_next", "_view", "id", "index", "last", "position", "progress_at", "rows", "seq_term",
-                 "sent_at")
+    __slots__ = ("_copies", "_left", "_next", "_view", "id", "index", "last", "position", "progress_at", "rows",
+                 "sent_at", "seq_term")
 
     def __init__(self, snapshot: SnapshotId, view: Snapshot, position: Position, seq_term: int, copies: Copies,
                  now: float) -> None:
