@@ -39,7 +39,7 @@ class Call(Generic[T]):
         self.value: T | None = None
         self.error: ZmqueueError | None = None
         self.finished = False
-        self.slot: set[Call[Any]] | None = None      # the timer wheel's
+        self.slot: dict[Call[Any], None] | None = None      # the timer wheel's
 
     def finish(self, value: T) -> None:
         """It is done. Only the first end counts."""
@@ -56,7 +56,7 @@ class Call(Generic[T]):
     def _end(self) -> None:
         self.finished = True
         if self.slot is not None:
-            self.slot.discard(self)
+            self.slot.pop(self, None)
             self.slot = None
         if self.notify is not None:
             self.notify(self)

@@ -47,7 +47,7 @@ class Sender:
         self._exchanges = exchanges
         self._timers = timers
         self._lanes: dict[Hashable, Lane] = {}
-        self._busy: set[Lane] = set()                # lanes in which something waits
+        self._busy: dict[Lane, None] = {}            # lanes in which something waits, in order of coming
         self.homeless: list[SubmitItem] = []         # sent nowhere, or refused everywhere: free
 
     # --- lanes ---
@@ -80,7 +80,7 @@ class Sender:
     def put(self, lane: Lane, item: Item) -> None:
         """Let the item be done by whoever is primary of the lane's bucket."""
         lane.waiting.append(item)
-        self._busy.add(lane)
+        self._busy[lane] = None
 
     def pump(self, now: float) -> None:
         """Send what may be sent now."""
@@ -88,7 +88,7 @@ class Sender:
             while lane.waiting and lane.waiting[0].done:
                 lane.waiting.popleft()
             if not lane.waiting:
-                self._busy.discard(lane)
+                self._busy.pop(lane, None)
             elif lane.on_its_way < lane.on_its_way_max and lane.resume_at <= now:
                 self._pump_lane(lane, now)
 
@@ -102,7 +102,7 @@ class Sender:
         while lane.on_its_way < lane.on_its_way_max:
             items = lane.batch()
             if not items:
-                self._busy.discard(lane)
+                self._busy.pop(lane, None)
                 return
             self.transmit(lane, items, primary, now)
 
@@ -211,4 +211,4 @@ class Sender:
             else:
                 lane.waiting.appendleft(item)
         if lane.waiting:
-            self._busy.add(lane)
+            self._busy[lane] = None

@@ -31,7 +31,7 @@ class Timers:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Action]] = []
         self._order = itertools.count()
-        self._slots: dict[int, set[Call[Any]]] = {}
+        self._slots: dict[int, dict[Call[Any], None]] = {}   # in order of coming
 
     def at(self, when: float, action: Action = nothing) -> None:
         """Do it when the time has come."""
@@ -51,11 +51,11 @@ class Timers:
         number = math.ceil(call.deadline * SLOTS_PER_S)
         slot = self._slots.get(number)
         if slot is None:
-            slot = self._slots[number] = set()
+            slot = self._slots[number] = {}
             self.at(number / SLOTS_PER_S, lambda now: self._expire_slot(number, now))
         if call.slot is not None:
-            call.slot.discard(call)
-        slot.add(call)
+            call.slot.pop(call, None)
+        slot[call] = None
         call.slot = slot
 
     def _expire_slot(self, number: int, now: float) -> None:
