@@ -1,8 +1,8 @@
 """Schedules too deep for a random explorer, each shown to lose data without the rule and to pass with it.
 
 They are the directed schedules of the protocol's model on the real classes: sync_at_commit (R4), carry_match (R7),
-use_before_disk (C4), read_no_counted (R10), stale_copy (R1, R14). Beside them the mistakes that an explorer finds
-soon, on the shortest schedules that show them. The planted mistakes are subclasses and methods put in their place.
+use_before_disk (C4), read_no_counted (R10), stale_copy (R1, R14). The planted mistakes are methods put in the place
+of the right ones.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ class Explorer:
 
     def healed(self) -> bool:
         state, nodes = self.world.state, self.world.nodes
-        if not set(state.desired(BUCKET)) == set(state.in_sync[BUCKET]):
+        if set(state.desired(BUCKET)) != set(state.in_sync[BUCKET]):
             return False
         holders = [nodes[number].replica for number in state.desired(BUCKET)]
         if len({(replica.commit, replica.end) for replica in holders}) > 1 or holders[0].commit != holders[0].end:
@@ -216,7 +216,8 @@ def test_nothing_is_lost_and_all_is_committed_after_healing(part: int) -> None:
 
 def acks_before_the_disk(patch: pytest.MonkeyPatch) -> None:
     def ack(self: BackupSide, rid: int) -> None:
-        self._host.effects.send(self._primary, Ack(self._copy.bucket, self._term, self.verified, rid, self._copy.commit))
+        self._host.effects.send(
+            self._primary, Ack(self._copy.bucket, self._term, self.verified, rid, self._copy.commit))
     patch.setattr(BackupSide, "_ack", ack)
 
 

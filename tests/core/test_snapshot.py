@@ -373,7 +373,7 @@ def test_a_removed_replica_leaves_nothing_behind() -> None:
 
 def test_a_learner_that_was_never_contacted_has_no_copy() -> None:
     world = World(4, replicas=2)
-    world.agree(*(ReplicaDropped(BUCKET, world.state.desired(BUCKET)[-1], world.state.terms[BUCKET]) for _ in "1"))
+    world.agree(ReplicaDropped(BUCKET, world.state.desired(BUCKET)[-1], world.state.terms[BUCKET]))
     stranger = world[world.state.desired(BUCKET)[-1]]
     stranger.crash()
     stranger.store = MemoryStore()

@@ -71,7 +71,7 @@ class Replica:
     """One bucket on this node.
 
     In a turn: any of `enter`, `append`, `barrier`, `handle`, `tick`; then `flush`, before the batch is committed; then
-    `durable`. A replica puts its bucket into `host.touched` when it has to be flushed.
+    `durable`, of those that were flushed. A replica puts its bucket into `host.touched` when it has to be flushed.
     """
 
     def __init__(self, bucket: int, host: Host) -> None:
@@ -295,7 +295,7 @@ class Replica:
 
     def _note_need(self, state: ClusterState, now: float) -> None:
         me, in_sync, desired = state.member(self._host.number), state.in_sync[self.bucket], state.desired(self.bucket)
-        unneeded = (me is not None and me.up and me.incarnation == self._host.incarnation
+        unneeded = (state.placement_known and me is not None and me.up and me.incarnation == self._host.incarnation
                     and me.number not in in_sync and me.number not in desired
                     and all(number in in_sync for number in desired))
         if not unneeded:
