@@ -206,8 +206,12 @@ class Line:
         return sum(taker.free for taker in self.takers) - self.being_asked
 
     def waiting(self, now: float) -> bool:
-        """True while there are free slots and no node that speaks is believed to have anything."""
-        return self.free > 0 and not self._candidates(now)
+        """True while there are free slots and no node that speaks is believed to have anything.
+
+        A node that hinted while it is being asked is asked again after its answer: to watch it anew meanwhile would
+        bring the same hint at once, and so on without end.
+        """
+        return self.free > 0 and not self._candidates(now) and self._hinted.isdisjoint(self._asked)
 
     @property
     def idle(self) -> bool:

@@ -1,0 +1,1 @@
+"""The simulator: seeds, faults, workload and checkers over `zmqueue.testing`."""

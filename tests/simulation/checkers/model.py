@@ -1,0 +1,140 @@
+"""A bucket in miniature: what the committed operations mean, told once more and independently of the product's machine.
+
+It says of each operation whether it fits what was committed before, so that an operation decided on a stale state is
+found at the moment of its commit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from zmqueue.core.operations import (
+    Extended,
+    Forgotten,
+    Held,
+    How,
+    Leased,
+    Operation,
+    Returned,
+    Ripened,
+    Settle,
+    Settled,
+    State,
+    Submission,
+    Submitted,
+    Why,
+)
+
+
+@dataclass(slots=True)
+class Life:
+    """One message, as far as committed operations tell."""
+
+    seq: int                               # of the entry that submitted it
+    submission: Submission
+    state: State
+    fencing: int = 0
+    deliveries: int = 0
+    session: bytes = b""
+    result: bytes = b""
+    settles: dict[tuple[int, int], bytes] = field(default_factory=dict)    # (fencing, how) -> data
+    sessions: dict[int, tuple[bytes, int]] = field(default_factory=dict)   # fencing -> (session, its request)
+
+
+class Unfit(Exception):
+    """The operation does not fit what was committed before it."""
+
+
+class BucketModel:
+    """All messages of one bucket."""
+
+    def __init__(self) -> None:
+        self.lives: dict[bytes, Life] = {}
+        self.forgotten: set[bytes] = set()
+        self.at = 0
+
+    def apply(self, seq: int, operation: Operation) -> None:
+        """Follow one committed operation. Raises Unfit."""
+        if operation.at < self.at:
+            raise Unfit(f"bucket time goes back from {self.at} to {operation.at}")
+        self.at = operation.at
+        match operation:
+            case Submitted(messages=messages):
+                for submission in messages:
+                    self._submitted(seq, submission)
+            case Leased(grants=grants):
+                for held in grants:
+                    self._leased(held, operation)
+            case Settled(settles=settles):
+                for index, settle in enumerate(settles):
+                    self._settled(settle, operation, operation.due[index])
+            case Extended(leases=leases):
+                for held in leases:
+                    self._lease(held)
+            case Returned(leases=leases):
+                for held in leases:
+                    self._returned(held, operation)
+            case Ripened(ids=ids):
+                for message_id in ids:
+                    life = self._life(message_id, State.DELAYED)
+                    life.state = State.READY
+            case Forgotten(ids=ids):
+                for message_id in ids:
+                    life = self._life(message_id)
+                    if not life.state.terminal:
+                        raise Unfit(f"a message that is {life.state.name} is forgotten")
+                    del self.lives[message_id]
+                    self.forgotten.add(message_id)
+
+    def _life(self, message_id: bytes, state: State | None = None) -> Life:
+        life = self.lives.get(message_id)
+        if life is None:
+            raise Unfit(f"message {message_id.hex()} is not known")
+        if state is not None and life.state is not state:
+            raise Unfit(f"message {message_id.hex()} is {life.state.name}, not {state.name}")
+        return life
+
+    def _submitted(self, seq: int, submission: Submission) -> None:
+        if submission.id in self.lives or submission.id in self.forgotten:
+            raise Unfit(f"message {submission.id.hex()} is stored twice")
+        state = State.DELAYED if submission.due else State.READY
+        self.lives[submission.id] = Life(seq, submission, state)
+
+    def _leased(self, held: Held, operation: Leased) -> None:
+        life = self._life(held[0], State.READY)
+        if held[1] != life.fencing + 1:
+            raise Unfit(f"fencing number {held[1]} follows {life.fencing}")
+        life.state, life.fencing, life.session = State.LEASED, held[1], operation.session
+        life.deliveries += 1
+        life.sessions[held[1]] = operation.session, operation.request
+
+    def _lease(self, held: Held) -> Life:
+        life = self._life(held[0], State.LEASED)
+        if held[1] != life.fencing:
+            raise Unfit(f"lease {held[1]} is named, but {life.fencing} stands")
+        return life
+
+    def _settled(self, settle: Settle, operation: Settled, due: int) -> None:
+        life = self._lease((settle.id, settle.fencing))
+        life.settles[settle.fencing, settle.how] = settle.data
+        if settle.how == How.ACK:
+            life.state, life.result = State.DONE, settle.data
+        elif settle.how == How.REJECT:
+            life.state = State.DEAD
+        else:
+            self._again(life, operation.attempts, due)
+
+    def _returned(self, held: Held, operation: Returned) -> None:
+        life = self._lease(held)
+        if operation.why in (Why.GIVEN_BACK, Why.UNCLAIMED):
+            life.deliveries -= 1
+            life.state = State.READY
+        else:
+            self._again(life, operation.attempts, 0)
+
+    def _again(self, life: Life, attempts: int, due: int) -> None:
+        limit = life.submission.attempts or attempts
+        if limit and life.deliveries >= limit:
+            life.state = State.DEAD
+        else:
+            life.state = State.DELAYED if due else State.READY

@@ -1,0 +1,118 @@
+"""One seed, one run: a cluster, its programs, its faults and its checkers; then calm, and all must be well in the end."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tests.simulation.checkers import Violation
+from tests.simulation.checkers.answers import Answers
+from tests.simulation.checkers.ending import Ending
+from tests.simulation.checkers.logs import Logs
+from tests.simulation.checkers.states import States
+from tests.simulation.faults import Faults
+from tests.simulation.workload import Load, Workload
+from zmqueue.core.state import Agreed
+from zmqueue.testing import Pace, VirtualCluster
+
+CALM_MAX = 150.0
+"""Virtual seconds after the last fault within which everything must be well: a replica that flapped is not trusted
+again for up to a minute (R17), and a member that went down again and again not for half the grace (C9)."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one seed."""
+
+    seed: int
+    checker: str = ""                      # what was violated; empty: nothing
+    what: str = ""
+    steps: int = 0
+    virtual_s: float = 0.0
+    calm_s: float = 0.0                    # virtual seconds until all was well again
+    epochs: int = 0
+    commits: int = 0
+    confirmed: int = 0
+    delivered: int = 0
+    settled: int = 0
+    negatives: int = 0
+    snapshots: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    trace_sha256: str = ""
+    trace: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return not self.checker
+
+    @property
+    def command(self) -> str:
+        """What repeats the run."""
+        return f"python -m tests.simulate --seeds 1 --start {self.seed} --trace"
+
+
+def draw_settings(dice: random.Random) -> Agreed:
+    """Settings by chance, small enough that everything happens within seconds."""
+    return Agreed(
+        buckets=dice.choice((2, 4, 8)), replicas=dice.choice((2, 3, 3, 3, 5)), min_in_sync=dice.choice((1, 2, 2, 2, 3)),
+        vnodes=16, heartbeat_ms=100, suspicion_ms=dice.choice((400, 1_000)),
+        replica_timeout_ms=dice.choice((400, 1_000)), grace_ms=dice.choice((2_500, 8_000)),
+        session_ms=dice.choice((800, 2_500)), lease_ms=dice.choice((800, 3_000)), deliveries_max=dice.choice((0, 3, 10)))
+
+
+class Run:
+    """A run that is under way."""
+
+    def __init__(self, seed: int, keep: int) -> None:
+        self.dice = dice = random.Random(seed)
+        settings = draw_settings(dice)
+        self.states = States()
+        self.logs = Logs(self.states, settings.buckets)
+        self.answers = Answers(self.logs, settings.buckets)
+        self.cluster = VirtualCluster(
+            dice.getrandbits(64), 0, settings=settings, observers=(self.states, self.logs, self.answers),
+            pace=Pace(tick=dice.choice((0.02, 0.035, 0.05))), trace_keep=keep)
+        self.faults: Faults | None = None
+        self.calm_since = 0.0
+
+    def play(self) -> None:
+        """Everything. Raises Violation."""
+        dice, cluster = self.dice, self.cluster
+        for _ in range(dice.choice((1, 2, 3, 3, 3, 4, 5))):
+            cluster.add_node().start()
+            cluster.run(0.3 * dice.random())
+        if dice.random() < 0.7:
+            cluster.run_until(cluster.is_whole, 20.0, every=0.1)
+        workload = Workload(cluster, Load.draw(dice), random.Random(dice.getrandbits(64)))
+        self.faults = faults = Faults(cluster, workload, random.Random(dice.getrandbits(64)))
+        cluster.run(dice.choice((4.0, 8.0, 15.0)))
+        faults.stop()
+        workload.calm()
+        self.calm_since = cluster.time.now
+        Ending(cluster, self.states, self.logs, self.answers).check(CALM_MAX)
+
+
+def run_seed(seed: int, keep: int = 200) -> Outcome:
+    """Run one seed. The last `keep` events are in the outcome's trace."""
+    run, outcome = Run(seed, keep), Outcome(seed)
+    try:
+        run.play()
+    except Violation as violation:
+        outcome.checker, outcome.what = violation.checker, violation.what
+    except Exception as error:
+        outcome.checker, outcome.what = "no exception", f"{error!r}\n{traceback.format_exc()}"
+    cluster = run.cluster
+    outcome.steps, outcome.virtual_s = cluster.time.steps, cluster.time.now
+    outcome.calm_s = cluster.time.now - run.calm_since if run.calm_since else 0.0
+    outcome.epochs, outcome.commits = len(run.states.chosen), run.logs.commits
+    outcome.confirmed, outcome.delivered = len(run.answers.confirmed), run.answers.delivered
+    outcome.settled, outcome.negatives = run.answers.settled, run.answers.negatives
+    outcome.snapshots = run.logs.snapshots
+    if run.faults is not None:
+        outcome.faults = run.faults.struck
+    outcome.trace_sha256 = cluster.trace.sha256
+    if not outcome.passed:
+        outcome.trace = cluster.trace.lines()
+    return outcome

@@ -1,0 +1,188 @@
+"""Clients and workers that use a cluster as programs do, with chance in the place of their reasons.
+
+A producer submits, repeats with the same id what had no answer (and, by whim, what had one), and asks how its messages
+are. A worker takes messages, works for a while, and settles them: done, again, never, or not at all.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zmqueue.client.calls import SubmitCall
+from zmqueue.client.leasing import Holding, Slots
+from zmqueue.core.ids import parse_token
+from zmqueue.core.operations import How
+from zmqueue.errors import SubmitManyFailed, SubmitTimeout
+from zmqueue.testing import VirtualClient, VirtualCluster
+
+QUEUES = ("red", "blue")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much of what. Times in seconds."""
+
+    producers: int
+    workers: int
+    pause: float                           # of a producer between two submits, on average
+    batch_max: int
+    body_bytes_max: int
+    slots: int                             # of a worker
+    handle_max: float                      # how long a handler runs at most
+    nack: float                            # probabilities, per message
+    reject: float
+    give_back: float
+    forget: float                          # the handler hangs: the lease is never settled
+    extend: float
+    again: float                           # a confirmed submit is repeated
+    ask: float                             # a producer asks after a message, per submit
+    delay: float                           # a submit is for later
+    lease_ms: int                          # of workers' leases; 0: the cluster's default
+
+    @staticmethod
+    def draw(dice: random.Random) -> Load:
+        """By chance."""
+        def sometimes(*values: float) -> float:
+            return dice.choice((0.0, 0.0, *values))
+        return Load(
+            producers=dice.choice((1, 1, 2)), workers=dice.choice((1, 1, 2, 3)), pause=dice.choice((0.05, 0.15, 0.4)),
+            batch_max=dice.choice((1, 3, 8)), body_bytes_max=dice.choice((8, 64, 600)), slots=dice.choice((1, 3, 8)),
+            handle_max=dice.choice((0.01, 0.1, 1.0)), nack=sometimes(0.05, 0.3), reject=sometimes(0.05),
+            give_back=sometimes(0.1), forget=sometimes(0.02, 0.1), extend=sometimes(0.1, 0.4),
+            again=sometimes(0.1, 0.3), ask=dice.choice((0.1, 0.5, 1.0)), delay=sometimes(0.1),
+            lease_ms=dice.choice((0, 0, 400)))
+
+
+class Producer:
+    """One program that submits and asks."""
+
+    def __init__(self, cluster: VirtualCluster, load: Load, dice: random.Random) -> None:
+        self.client = cluster.client()
+        self.done = False                  # submits no more
+        self._cluster, self._load, self._dice = cluster, load, dice
+        self._known: list[bytes] = []      # ids that may be asked after
+        self._bodies: dict[bytes, tuple[str, bytes]] = {}
+        self._plan()
+
+    def _plan(self) -> None:
+        self._cluster.time.after(self._load.pause * 2 * self._dice.random(), self._act)
+
+    def _act(self) -> None:
+        if self.done or not self.client.running:
+            return
+        dice, load = self._dice, self._load
+        queue = dice.choice(QUEUES)
+        bodies = [dice.randbytes(dice.randrange(load.body_bytes_max)) for _ in range(dice.randint(1, load.batch_max))]
+        delay_ms = dice.randrange(1, 2_000) if dice.random() < load.delay else 0
+        self.client.submit(queue, bodies, dice.choice((0.3, 2.0, 10.0)), delay_ms=delay_ms, notify=self._submitted)
+        if dice.random() < load.ask and self._known:
+            self.client.ask(dice.choice(self._known), dice.choice((0.2, 3.0)), settled=dice.random() < 0.5)
+        self._plan()
+
+    def _submitted(self, call: SubmitCall) -> None:
+        """Of each message: it is known, or it is asked for again, under the same id."""
+        errors = call.error.errors if isinstance(call.error, SubmitManyFailed) else {0: call.error}
+        for index, item in enumerate(call.items):
+            if item.id is None:
+                continue
+            error, self._bodies[item.id] = errors.get(index), (call.queue, item.draft.payload)
+            if error is None:
+                self._known.append(item.id)
+                if self._dice.random() < self._load.again:
+                    self._repeat(item.id, self._dice.random() * 3.0)
+            elif isinstance(error, SubmitTimeout) and self._dice.random() < 0.7:
+                self._repeat(parse_token(error.token), self._dice.random())
+
+    def _repeat(self, message_id: bytes, pause: float) -> None:
+        queue, body = self._bodies[message_id]
+
+        def repeat() -> None:
+            if self.client.running:
+                self.client.submit(queue, [body], 3.0, message_id=message_id, notify=self._submitted)
+        self._cluster.time.after(pause, repeat)
+
+
+class Worker:
+    """One program that works."""
+
+    def __init__(self, cluster: VirtualCluster, load: Load, dice: random.Random) -> None:
+        self.client = cluster.client()
+        self.diligent = False              # settles everything: for the end of a run
+        self._cluster, self._load, self._dice = cluster, load, dice
+        self._slots: list[Slots] = []
+        for queue in QUEUES:
+            self._slots.append(self._subscribe(queue))
+
+    def _subscribe(self, queue: str) -> Slots:
+        mine: list[Slots] = []
+
+        def deliver(holding: Holding) -> None:
+            self._cluster.time.after(self._dice.random() * self._load.handle_max, lambda: self._end(holding, mine[0]))
+        mine.append(self.client.work(queue, self._load.slots, deliver, lease_ms=self._load.lease_ms)[1])
+        return mine[0]
+
+    def _end(self, holding: Holding, slots: Slots) -> None:
+        client, load, dice = self.client, self._load, self._dice
+        if not client.running:
+            return
+        client.freed(slots)
+        roll = 1.0 if self.diligent else dice.random()
+        for limit, act in (
+                (load.nack, lambda: client.settle(holding, How.NACK, error="again", delay_ms=dice.choice((0, 0, 300)))),
+                (load.reject, lambda: client.settle(holding, How.REJECT, error="never")),
+                (load.give_back, lambda: client.give_back(holding)),
+                (load.forget, self._forget(holding)),
+                (load.extend, lambda: self._extend(holding, slots))):
+            if roll < limit:
+                act()
+                return
+            roll -= limit
+        client.settle(holding, How.ACK, b"%s %d %s" % (client.identity, holding.fencing, dice.randbytes(4)))
+
+    def _forget(self, holding: Holding) -> Callable[[], object]:
+        def forget() -> None:
+            holding.renew = False          # its handler is stuck, and nobody renews its lease
+        return forget
+
+    def _extend(self, holding: Holding, slots: Slots) -> None:
+        self.client.extend(holding, 600)
+        slots.free -= 1
+        self._cluster.time.after(self._dice.random(), lambda: self._end(holding, slots))
+
+
+class Workload:
+    """All programs of one run. When one of them crashes, another takes its place."""
+
+    def __init__(self, cluster: VirtualCluster, load: Load, dice: random.Random) -> None:
+        self._cluster, self._load, self._dice = cluster, load, dice
+        self.producers = [Producer(cluster, load, self._own()) for _ in range(load.producers)]
+        self.workers = [Worker(cluster, load, self._own()) for _ in range(load.workers)]
+
+    def _own(self) -> random.Random:
+        return random.Random(self._dice.getrandbits(64))
+
+    def crash_one(self) -> None:
+        """One program dies, or ends in order, and another is started."""
+        gone = self._dice.choice((*self.producers, *self.workers))
+        end(gone.client, crash=self._dice.random() < 0.7)
+        if isinstance(gone, Producer):
+            self.producers[self.producers.index(gone)] = Producer(self._cluster, self._load, self._own())
+        else:
+            self.workers[self.workers.index(gone)] = Worker(self._cluster, self._load, self._own())
+
+    def calm(self) -> None:
+        """Submit no more, and work off what is there."""
+        for producer in self.producers:
+            producer.done = True
+        for worker in self.workers:
+            worker.diligent = True
+
+
+def end(client: VirtualClient, *, crash: bool) -> None:
+    """End a program."""
+    if crash:
+        client.crash()
+    else:
+        client.close()

@@ -1,0 +1,400 @@
+"""The packets that peers send each other, and the frames that carry them.
+
+A multipart message on the wire is an *envelope* (who speaks, for which cluster) and then any number of packets, one
+frame each. Every frame begins with the version of the format. Packets are msgpack arrays whose first item is the
+packet's number; fields may be appended with a default in later versions, never moved. Consensus packets are numbered
+1 to 9 (`ballots.py`), replication 10 to 19, clients' requests 20 to 39, answers to clients 40 to 59.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from zmqueue.core.ballots import Accept, Accepted, Hello, Join, Nack, Prepare, Promise, StateIs, Want
+from zmqueue.core.operations import Held, Settle, Submission
+
+WIRE_VERSION = 1
+_VERSION_BYTE = bytes((WIRE_VERSION,))
+
+
+class BadFrame(ValueError):
+    """A frame that is no packet of ours; it is counted, answered where there is someone to answer, and dropped."""
+
+
+class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Who speaks. A client leaves `node` empty; a peer that knows no cluster yet leaves `cluster` empty."""
+
+    cluster: str = ""
+    lineage: int = 0
+    node: str = ""
+    incarnation: int = 0
+    epoch: int = 0
+
+
+class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag=0, gc=False):
+    """Published by every node; heard by peers and clients."""
+
+    cluster: str
+    lineage: int
+    node: str
+    number: int
+    incarnation: int
+    epoch: int
+    disk_age: int                          # ms since the oldest unfinished disk transaction began; 0: none
+    suspects: tuple[int, ...]
+    wall: int                              # ms: the cluster time that clients draw ids by
+
+
+# --- replication of one bucket (appendix B) -------------------------------------------------------------------------
+
+Entry = tuple[int, bytes]
+"""One entry of a log on its way: (term in which it was created, operation)."""
+
+SnapshotId = tuple[int, int, int]
+"""(the sender's member number, its incarnation, a counter): chunks of different snapshots are never mixed (R12)."""
+
+
+class Append(msgspec.Struct, array_like=True, frozen=True, tag=10, gc=False):
+    """The entries after `prev_seq`; none: only the commit index and the barrier."""
+
+    bucket: int
+    term: int
+    epoch: int
+    prev_seq: int
+    prev_term: int
+    entries: tuple[Entry, ...]
+    commit: int
+    rid: int
+
+
+class Ack(msgspec.Struct, array_like=True, frozen=True, tag=11, gc=False):
+    """The log is compared with the primary's, and on disk, up to `verified`."""
+
+    bucket: int
+    term: int
+    verified: int
+    rid: int
+    commit: int
+
+
+class Nak(msgspec.Struct, array_like=True, frozen=True, tag=12, gc=False):
+    """The entry before yours is not mine: this is what I have (R13)."""
+
+    bucket: int
+    term: int
+    commit: int
+    commit_term: int
+    end: int
+    end_term: int
+    prev_seq: int
+
+
+class Lost(msgspec.Struct, array_like=True, frozen=True, tag=13, gc=False):
+    """Alarm (R15a): an in-sync replica does not hold what the primary calls committed."""
+
+    bucket: int
+    term: int
+
+
+class Ahead(msgspec.Struct, array_like=True, frozen=True, tag=14, gc=False):
+    """Alarm (R15b): the primary would change what is committed here."""
+
+    bucket: int
+    term: int
+
+
+class Snap(msgspec.Struct, array_like=True, frozen=True, tag=15, gc=False):
+    """One chunk of a snapshot of the applied state at `seq`. Keys come without their copy's number."""
+
+    bucket: int
+    term: int
+    epoch: int
+    snapshot: SnapshotId
+    index: int
+    last: bool
+    seq: int
+    seq_term: int
+    at: int                                # bucket time of the snapshot
+    rows: tuple[tuple[int, bytes, bytes], ...]   # (table's number, key, value)
+    rid: int
+
+
+class SnapMore(msgspec.Struct, array_like=True, frozen=True, tag=16, gc=False):
+    """The chunks below `index` are on disk here; send that one."""
+
+    bucket: int
+    term: int
+    snapshot: SnapshotId
+    index: int
+
+
+# --- clients' requests ----------------------------------------------------------------------------------------------
+# `request` is the client's number for the request; the answer carries it back.
+
+
+class GetState(msgspec.Struct, array_like=True, frozen=True, tag=20, gc=False):
+    """Answered with StateReply."""
+
+    request: int
+    epoch: int                             # the newest that the client knows; 0: none
+
+
+class Submit(msgspec.Struct, array_like=True, frozen=True, tag=21, gc=False):
+    """Accept these messages, all of one bucket. Answered with Confirmed."""
+
+    request: int
+    bucket: int
+    queue: str
+    messages: tuple[Submission, ...]
+
+
+class Ask(msgspec.Struct, array_like=True, frozen=True, tag=22, gc=False):
+    """How is this message? Answered at once if settled, else when it settles or after `wait` ms. -> Answer."""
+
+    request: int
+    bucket: int
+    id: bytes
+    wait: int
+    result: bool                           # send the result along
+
+
+class Lease(msgspec.Struct, array_like=True, frozen=True, tag=23, gc=False):
+    """Hand out at most `max` messages of this queue, now. Answered with Granted (perhaps empty). Repeatable (Q5)."""
+
+    request: int
+    queue: str
+    max: int
+    session: bytes
+    number: int                            # the session's count of lease requests, growing
+    lease: int                             # ms; 0: the cluster's default
+
+
+class Settling(msgspec.Struct, array_like=True, frozen=True, tag=24, gc=False):
+    """End these leases, all of one bucket. Answered with Confirmed. Repeatable."""
+
+    request: int
+    bucket: int
+    settles: tuple[Settle, ...]
+
+
+class Extend(msgspec.Struct, array_like=True, frozen=True, tag=25, gc=False):
+    """Let these leases last `lease` ms from now. Answered with Confirmed."""
+
+    request: int
+    bucket: int
+    leases: tuple[Held, ...]
+    lease: int
+
+
+class GiveBack(msgspec.Struct, array_like=True, frozen=True, tag=26, gc=False):
+    """These messages were not begun: let others have them. Answered with Confirmed."""
+
+    request: int
+    bucket: int
+    leases: tuple[Held, ...]
+
+
+class Keepalive(msgspec.Struct, array_like=True, frozen=True, tag=27, gc=False):
+    """The session lives and holds these leases of yours. A lease granted under a number up to `upto` and not
+    listed is given back (Q5). `renew` ms: let the leases flagged be renewed when half of that is over.
+    Answered with Alive."""
+
+    request: int
+    session: bytes
+    upto: int
+    holds: tuple[tuple[bytes, int, int], ...]    # (id, fencing, ms to renew by; 0: do not renew)
+
+
+class Watch(msgspec.Struct, array_like=True, frozen=True, tag=28, gc=False):
+    """Tell me once (Hint) when one of these queues has something to hand out. Replaces what was watched before."""
+
+    session: bytes
+    queues: tuple[str, ...]
+
+
+class EndSession(msgspec.Struct, array_like=True, frozen=True, tag=29, gc=False):
+    """The session is over: its leases return at once. Answered with Confirmed."""
+
+    request: int
+    session: bytes
+
+
+class GetQueues(msgspec.Struct, array_like=True, frozen=True, tag=30, gc=False):
+    """What stands in the buckets that you are primary of? Answered with QueuesReply."""
+
+    request: int
+
+
+class GetMembers(msgspec.Struct, array_like=True, frozen=True, tag=31, gc=False):
+    """How are you? Answered with MembersReply."""
+
+    request: int
+
+
+# --- answers to clients ---------------------------------------------------------------------------------------------
+
+
+class Code(enum.IntEnum):
+    """Why something was refused. All are definite: it was not done."""
+
+    BAD_REQUEST = 1
+    NOT_ENOUGH_REPLICAS = 2
+    QUEUE_FULL = 3
+    BODY_TOO_LARGE = 4
+    UNKNOWN_TOKEN = 5
+    LEASE_LOST = 6
+    ID_TOO_OLD = 7
+    NOT_ALLOWED = 8
+    BUSY = 9
+    NOT_SERVING = 10
+    DISK_FULL = 11
+
+
+class StateReply(msgspec.Struct, array_like=True, frozen=True, tag=40, gc=False):
+    """The cluster state, or no bytes where the client's is the newest known here."""
+
+    request: int
+    epoch: int
+    state: bytes
+    wall: int
+
+
+class Confirmed(msgspec.Struct, array_like=True, frozen=True, tag=41, gc=False):
+    """All done but the refused ones: (index in the request, code, what was found and what is allowed)."""
+
+    request: int
+    refused: tuple[tuple[int, int, str], ...] = ()
+
+
+class Answer(msgspec.Struct, array_like=True, frozen=True, tag=42, gc=False):
+    """How the message is."""
+
+    request: int
+    state: int
+    queue: str
+    deliveries: int
+    error: str = ""
+    kind: int = 3
+    result: bytes = b""
+
+
+class Grant(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One message handed out."""
+
+    submission: Submission
+    fencing: int
+    deliveries: int                        # this one included
+    error: str = ""                        # of the delivery before
+
+
+class Granted(msgspec.Struct, array_like=True, frozen=True, tag=43, gc=False):
+    """What was handed out; `more`: there is more to have here."""
+
+    request: int
+    number: int
+    lease: int                             # ms
+    grants: tuple[Grant, ...]
+    more: bool
+
+
+class Alive(msgspec.Struct, array_like=True, frozen=True, tag=44, gc=False):
+    """The session is known here; of what it listed, these leases are not its own any more."""
+
+    request: int
+    lost: tuple[Held, ...]
+
+
+class Hint(msgspec.Struct, array_like=True, frozen=True, tag=45, gc=False):
+    """This queue has something to hand out here."""
+
+    queue: str
+
+
+class QueueDepth(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What stands in one queue, in the buckets that one node is primary of."""
+
+    queue: str
+    ready: int
+    delayed: int
+    leased: int
+    dead: int
+    oldest: int                            # ms that the oldest ready message has waited; -1: none is ready
+
+
+class QueuesReply(msgspec.Struct, array_like=True, frozen=True, tag=46, gc=False):
+    request: int
+    queues: tuple[QueueDepth, ...]
+
+
+class MembersReply(msgspec.Struct, array_like=True, frozen=True, tag=47, gc=False):
+    """What only the node itself knows: whom it hears, which learners of its buckets are catching up."""
+
+    request: int
+    epoch: int
+    majority: bool                         # it hears a majority of the voters
+    suspects: tuple[int, ...]
+    catching_up: tuple[tuple[int, int], ...]     # (bucket, member number), for its primary buckets
+    corrupt: int = 0
+    repaired: int = 0
+
+
+class NotPrimary(msgspec.Struct, array_like=True, frozen=True, tag=48, gc=False):
+    """Ask the state again. `unknown`: what was asked may yet happen (it was in the log when the term ended)."""
+
+    request: int
+    epoch: int
+    unknown: bool
+
+
+class Refused(msgspec.Struct, array_like=True, frozen=True, tag=49, gc=False):
+    """Definitely not done."""
+
+    request: int
+    code: int
+    text: str
+
+
+Consensus = Hello | StateIs | Want | Prepare | Promise | Accept | Accepted | Nack | Join
+Replication = Append | Ack | Nak | Lost | Ahead | Snap | SnapMore
+Request = (GetState | Submit | Ask | Lease | Settling | Extend | GiveBack | Keepalive | Watch | EndSession
+           | GetQueues | GetMembers)
+Reply = (StateReply | Confirmed | Answer | Granted | Alive | Hint | QueuesReply | MembersReply | NotPrimary | Refused)
+Packet = Consensus | Replication | Request | Reply | Heartbeat
+
+_encoder = msgspec.msgpack.Encoder()
+_packets = msgspec.msgpack.Decoder(Packet)
+_envelopes = msgspec.msgpack.Decoder(Envelope)
+
+
+def encode(packet: Packet | Envelope) -> bytes:
+    """One frame."""
+    return _VERSION_BYTE + _encoder.encode(packet)
+
+
+def _body(frame: bytes | memoryview) -> memoryview:
+    view = memoryview(frame)
+    if not len(view):
+        raise BadFrame("an empty frame; every frame begins with the version of its format")
+    if view[0] != WIRE_VERSION:
+        raise BadFrame(f"frame of version {view[0]}; this program speaks version {WIRE_VERSION}")
+    return view[1:]
+
+
+def decode(frame: bytes | memoryview) -> Packet:
+    """The packet in a frame. Raises BadFrame with what is wrong."""
+    try:
+        packet: Packet = _packets.decode(_body(frame))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadFrame(f"no packet: {error}") from None
+    return packet
+
+
+def decode_envelope(frame: bytes | memoryview) -> Envelope:
+    """The envelope in a message's first frame. Raises BadFrame with what is wrong."""
+    try:
+        envelope: Envelope = _envelopes.decode(_body(frame))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadFrame(f"no envelope: {error}") from None
+    return envelope

@@ -1,0 +1,26 @@
+"""A cluster in virtual time, for tests: everything but the sockets, the threads and the disk is what runs for real."""
+
+from zmqueue.testing.client import VirtualClient
+from zmqueue.testing.clock import LocalClock, VirtualTime
+from zmqueue.testing.cluster import VirtualCluster
+from zmqueue.testing.disk import Disk, DiskSpeed
+from zmqueue.testing.network import Network, Traffic, Weather
+from zmqueue.testing.node import Pace, VirtualNode
+from zmqueue.testing.observer import Observer
+from zmqueue.testing.trace import Trace
+
+__all__ = [
+    "Disk",
+    "DiskSpeed",
+    "LocalClock",
+    "Network",
+    "Observer",
+    "Pace",
+    "Trace",
+    "Traffic",
+    "VirtualClient",
+    "VirtualCluster",
+    "VirtualNode",
+    "VirtualTime",
+    "Weather",
+]

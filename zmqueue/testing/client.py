@@ -1,0 +1,184 @@
+"""A client without sockets and threads: the real core, driven in virtual time, on a machine of its own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zmqueue.client.calls import AskCall, Draft, LeaseSayCall, SubmitCall
+from zmqueue.client.core import ClientCore
+from zmqueue.client.leasing import Holding, LeaseCall, Slots, Subscription
+from zmqueue.client.session import Session
+from zmqueue.core.operations import How, Kind, Settle
+from zmqueue.core.packets import Heartbeat, Packet, Reply, Request, decode, decode_envelope, encode
+from zmqueue.errors import ZmqueueError
+from zmqueue.testing.clock import LocalClock
+
+if TYPE_CHECKING:
+    from zmqueue.testing.cluster import VirtualCluster
+
+Frames = tuple[bytes, ...]
+
+
+class VirtualClient:
+    """One client. Its calls end in virtual time: look at `call.finished`, `value`, `error`, or pass `notify`."""
+
+    def __init__(self, cluster: VirtualCluster, name: str, dice: random.Random, seeds: Sequence[str]) -> None:
+        self.name = name
+        self.identity = name.encode()
+        self.clock = LocalClock(cluster.time, start=dice.random() * 1_000)
+        self.core = ClientCore(seeds, dice.randbytes)
+        self.running = True
+        self._cluster = cluster
+        self._planned_at: float | None = None
+        self._turn()
+
+    @property
+    def now(self) -> float:
+        """This client's monotonic time."""
+        return self.clock.monotonic()
+
+    # --- what a program asks ---
+
+    def submit(self, queue: str, bodies: Sequence[bytes], timeout: float = 10.0, *, message_id: bytes | None = None,
+               notify: Callable[[Any], None] | None = None, attempts: int = 0, delay_ms: int = 0) -> SubmitCall:
+        """Submit messages; with `message_id` the one body is a retry of an earlier submit."""
+        drafts = [Draft(body, Kind.BYTES, message_id=message_id, attempts=attempts, delay_ms=delay_ms)
+                  for body in bodies]
+        call = SubmitCall(queue, drafts, self.now + timeout, notify, many=len(drafts) > 1)
+        self.core.submit(call, self.now)
+        self._plan_turn()
+        return call
+
+    def ask(self, message_id: bytes, timeout: float = 10.0, *, settled: bool = False,
+            notify: Callable[[Any], None] | None = None) -> AskCall:
+        """Ask how a message is; with `settled`, wait until it has ended."""
+        call = AskCall(message_id, self.now + timeout, notify, settled=settled)
+        self.core.ask(call, self.now)
+        self._plan_turn()
+        return call
+
+    def lease(self, queue: str, most: int = 1, wait: float = 1.0, lease_ms: int = 0,
+              notify: Callable[[Any], None] | None = None) -> LeaseCall:
+        """Lease messages once."""
+        call = LeaseCall(queue, most, lease_ms, self.now + wait, self.now + wait + 5.0, notify)
+        self.core.lease(call, self.now)
+        self._plan_turn()
+        return call
+
+    def work(self, queue: str, slots: int, deliver: Callable[[Holding], None],
+             failed: Callable[[ZmqueueError], None] = lambda error: None, lease_ms: int = 0) -> tuple[Session, Slots]:
+        """Subscribe a worker with that many slots: `deliver` is called for each message that it is to work on."""
+        session, shared = self.core.open_session(), Slots(slots)
+        self.core.subscribe(session, Subscription(shared, deliver, failed), queue, lease_ms, self.now)
+        self._plan_turn()
+        return session, shared
+
+    def settle(self, holding: Holding, how: How, data: bytes = b"", error: str = "", delay_ms: int = 0,
+               timeout: float = 10.0, notify: Callable[[Any], None] | None = None) -> LeaseSayCall:
+        """End a lease."""
+        settle = Settle(holding.id, holding.fencing, how, Kind.BYTES if how is How.ACK else Kind.NONE, data, error,
+                        delay_ms)
+        return self._say(holding, LeaseSayCall("settle", (holding.id, holding.fencing), self.now + timeout, notify,
+                                               settle=settle))
+
+    def extend(self, holding: Holding, lease_ms: int, timeout: float = 10.0,
+               notify: Callable[[Any], None] | None = None) -> LeaseSayCall:
+        """Let a lease last longer."""
+        call = LeaseSayCall("extend", (holding.id, holding.fencing), self.now + timeout, notify)
+        return self._say(holding, call, lease_ms)
+
+    def give_back(self, holding: Holding, timeout: float = 10.0,
+                  notify: Callable[[Any], None] | None = None) -> LeaseSayCall:
+        """Return a message that was not begun."""
+        return self._say(holding, LeaseSayCall("give back", (holding.id, holding.fencing), self.now + timeout, notify))
+
+    def _say(self, holding: Holding, call: LeaseSayCall, lease_ms: int = 0) -> LeaseSayCall:
+        self.core.say(holding, call, self.now, lease_ms)
+        self._plan_turn()
+        return call
+
+    def freed(self, slots: Slots, many: int = 1) -> None:
+        """Slots of a worker are free again."""
+        slots.free += many
+        self._plan_turn()
+
+    # --- life ---
+
+    def crash(self) -> None:
+        """The process dies, without a word."""
+        self.running = False
+        self._cluster.trace.add(self.name, "crashes")
+
+    def close(self) -> None:
+        """The program ends in order: sessions are ended, whoever waits is told."""
+        for endpoint, packets in self.core.close(self.now):
+            self._send(endpoint, packets)
+        self.running = False
+        self._cluster.trace.add(self.name, "closes")
+
+    # --- what comes ---
+
+    def receive(self, endpoint: str, frames: Frames) -> None:
+        """A multipart message arrived."""
+        if not self.running:
+            return
+        packets: list[Reply] = [decode(frame) for frame in frames[1:]]  # type: ignore[misc]
+        for observer in self._cluster.observers:
+            observer.told(self, endpoint, packets)
+        self.core.on_packets(endpoint, decode_envelope(frames[0]), packets, self.now)
+        self._plan_turn()
+
+    def hear(self, frame: bytes) -> None:
+        """A heartbeat arrived."""
+        heartbeat = decode(frame)
+        assert isinstance(heartbeat, Heartbeat)
+        if self.running and heartbeat.epoch != self.core.routing.epoch:
+            self.core.on_heartbeat(heartbeat, self.now)
+            self._plan_turn()
+        elif self.running:
+            self.core.on_heartbeat(heartbeat, self.now)
+
+    def connection(self, endpoint: str, stands: bool) -> None:
+        """A connection broke, or stands again."""
+        if not self.running:
+            return
+        if stands:
+            self.core.on_connected(endpoint, self.now)
+        else:
+            self.core.on_lost(endpoint, self.now)
+        self._plan_turn()
+
+    # --- turns ---
+
+    def _plan_turn(self, when: float | None = None) -> None:
+        time = self._cluster.time
+        when = time.now if when is None else max(when, time.now)
+        if not self.running or (self._planned_at is not None and self._planned_at <= when):
+            return
+        self._planned_at = when
+        time.at(when, lambda: self._planned_turn(when))
+
+    def _planned_turn(self, when: float) -> None:
+        if self.running and self._planned_at == when:
+            self._planned_at = None
+            self._turn()
+
+    def _turn(self) -> None:
+        self.core.tick(self.now, self.clock.wall())
+        for endpoint, packets in self.core.take(self.now):
+            self._send(endpoint, packets)
+        due = self.core.next_tick()
+        if due is not None:
+            self._plan_turn(self.clock.when(due))
+
+    def _send(self, endpoint: str, packets: Sequence[Request]) -> None:
+        if self._cluster.unreachable(self, endpoint):
+            self.core.on_unsent(endpoint, list(packets), self.now)
+            self._plan_turn()
+            return
+        for observer in self._cluster.observers:
+            observer.asked(self, endpoint, packets)
+        sent: Sequence[Packet] = packets
+        self._cluster.request(self, endpoint, (encode(self.core.envelope()), *map(encode, sent)), sent)

@@ -1,0 +1,280 @@
+"""A node without sockets, threads and files: the real engine, driven turn by turn as the shell drives it.
+
+A turn takes everything that has come, lets the engine end it, and performs its effects in the shell's order: what
+needs no disk leaves (unless the batch holds a new cluster state, C4), the batch is made durable, what waited for that
+leaves. While the disk works the node is busy, as the shell's thread is; what comes meanwhile waits for the next turn.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from zmqueue.core.agreement import Cloned, Forked
+from zmqueue.core.effects import Address, Effects, Note
+from zmqueue.core.engine import Engine, EngineConfig
+from zmqueue.core.packets import Envelope, Heartbeat, Packet, decode, decode_envelope, encode
+from zmqueue.core.state import Agreed
+from zmqueue.core.tables import Tables
+from zmqueue.testing.clock import LocalClock
+from zmqueue.testing.disk import Disk, DiskSpeed
+from zmqueue.testing.network import Traffic
+
+if TYPE_CHECKING:
+    from zmqueue.testing.cluster import VirtualCluster
+
+LAZY_COMMIT = 0.05
+"""Seconds after which a batch that nobody waits for is made durable."""
+
+MESSAGES_PER_TURN = 64
+"""Messages taken in one turn at most, as in the shell: so that a tick is never far away."""
+
+Frames = tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds: between ticks, and that a turn takes to begin."""
+
+    tick: float = 0.025
+    turn: float = 0.00005
+
+
+class VirtualNode:
+    """One node: what is on its disk, and, while it runs, its engine."""
+
+    def __init__(self, cluster: VirtualCluster, name: str, dice: random.Random, *, seeds: Sequence[str] = (),
+                 found: Agreed | None = None, weight: int = 1, zone: str = "", speed: DiskSpeed | None = None,
+                 pace: Pace | None = None) -> None:
+        self.name = name
+        self.id = f"{dice.getrandbits(64):016x}"
+        self.endpoint, self.heartbeats = f"tcp://{name}:7400", f"tcp://{name}:7401"
+        self.seeds, self.found, self.weight, self.zone = tuple(seeds), found, weight, zone
+        self.disk = Disk(cluster.time, dice, speed)
+        self.clock = LocalClock(cluster.time, start=dice.random() * 1_000)
+        self.pace = Pace() if pace is None else pace
+        self.incarnation = 0               # as the data directory counts it
+        self.nonce = 0
+        self.engine: Engine | None = None
+        self.paused = False
+        self.ended = ""                    # why the engine had itself stopped, if it did
+        self._cluster = cluster
+        self._random = dice
+        self._life = 0                     # number of the present process: what was planned for another is void
+        self._inbox: deque[Callable[[Engine, float, int], None]] = deque()
+        self._busy = False
+        self._planned = False              # a turn is planned
+        self._dirty_since: float | None = None
+        self._synced: Effects | None = None      # a sync that ended while the node was paused
+
+    @property
+    def running(self) -> bool:
+        return self.engine is not None
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Start the process, on what its disk holds."""
+        assert self.engine is None, "it runs already"
+        self._life += 1
+        self.incarnation += 1              # on disk before anything else
+        self.nonce = self._random.getrandbits(63)
+        self.ended, self.paused = "", False
+        self._busy = self._planned = False
+        self._dirty_since = self._synced = None
+        self._inbox.clear()
+        self._cluster.trace.add(self.name, "starts", f"incarnation {self.incarnation}")
+        try:
+            self.engine = self._cluster.make_engine(self.disk.store, self._config(), self.clock.monotonic())
+        except (Cloned, Forked) as error:
+            self._stop(str(error))
+            return
+        for observer in self._cluster.observers:
+            observer.started(self)
+        self._cluster.connected(self)
+        self._take_turn()
+        self._every_tick(self._life)
+        self._every_heartbeat(self._life)
+
+    def _config(self) -> EngineConfig:
+        return EngineConfig(
+            id=self.id, incarnation=self.incarnation, nonce=self.nonce, endpoint=self.endpoint,
+            heartbeats=self.heartbeats, seeds=self.seeds, weight=self.weight, zone=self.zone, found=self.found,
+            jitter=self._random.random)
+
+    def crash(self) -> None:
+        """The process dies; the disk forgets what was not synced."""
+        if self.engine is None:
+            return
+        kept = self.disk.crash()
+        self._cluster.trace.add(self.name, "crashes", "its last batch is on the disk" if kept else "")
+        self._stop("")
+
+    def _stop(self, why: str) -> None:
+        self.engine = None
+        self.ended = why
+        self._life += 1
+        self._inbox.clear()
+        for observer in self._cluster.observers:
+            observer.stopped(self)
+        self._cluster.disconnected(self)
+
+    def leave(self) -> None:
+        """Begin a planned stop: the engine asks for its own MemberDown. `crash` it when it is down."""
+        if self.engine is not None:
+            self._cluster.trace.add(self.name, "leaves")
+            self._inbox.append(lambda engine, now, wall: engine.leave(now))
+            self._plan_turn()
+
+    def pause(self) -> None:
+        """Stop to run, as after SIGSTOP; the disk goes on."""
+        self.paused = self.engine is not None
+        self._cluster.trace.add(self.name, "is paused")
+
+    def resume(self) -> None:
+        """Run on."""
+        if not self.paused:
+            return
+        self.paused = False
+        self._cluster.trace.add(self.name, "runs on")
+        if self._synced is not None:
+            effects, self._synced = self._synced, None
+            self._after_sync(effects)
+        else:
+            self._plan_turn()
+
+    # --- what comes ---
+
+    def receive(self, frames: Frames, client: bytes | None) -> None:
+        """A multipart message arrived, of a peer or of a client."""
+        if self.engine is None:
+            return
+        envelope, packets = decode_envelope(frames[0]), tuple(map(decode, frames[1:]))
+        if client is None:
+            self._inbox.append(lambda engine, now, wall: engine.on_peer(envelope, packets, now, wall))
+        else:
+            self._inbox.append(lambda engine, now, wall: engine.on_client(client, packets, now, wall))
+        self._plan_turn()
+
+    def hear(self, frame: bytes) -> None:
+        """A heartbeat arrived."""
+        if self.engine is None:
+            return
+        heartbeat = decode(frame)
+        assert isinstance(heartbeat, Heartbeat)
+        self._inbox.append(lambda engine, now, wall: engine.on_heartbeat(heartbeat, now))
+        self._plan_turn()
+
+    def refused(self, node_id: str) -> None:
+        """Nothing listens at that node's address."""
+        if self.engine is not None:
+            self._inbox.append(lambda engine, now, wall: engine.on_refused(node_id, now))
+            self._plan_turn()
+
+    # --- turns ---
+
+    def _every_tick(self, life: int) -> None:
+        if life != self._life:
+            return
+        if not self._inbox or len(self._inbox) < MESSAGES_PER_TURN:
+            self._inbox.append(lambda engine, now, wall: engine.tick(now, wall))
+        self._plan_turn()
+        self._cluster.time.after(self.pace.tick, partial(self._every_tick, life))
+
+    def _plan_turn(self) -> None:
+        if self._busy or self.paused or self._planned or self.engine is None:
+            return
+        self._planned = True
+        life = self._life
+        self._cluster.time.after(self.pace.turn, lambda: self._planned_turn(life))
+
+    def _planned_turn(self, life: int) -> None:
+        if life == self._life:
+            self._planned = False
+            if not self.paused and not self._busy:
+                self._take_turn()
+
+    def _take_turn(self) -> None:
+        """Take what has come, and perform what follows from it."""
+        engine = self.engine
+        assert engine is not None
+        now, wall = self.clock.monotonic(), self.clock.wall()
+        try:
+            for _ in range(min(len(self._inbox), MESSAGES_PER_TURN)):
+                self._inbox.popleft()(engine, now, wall)
+            engine.finish(now)
+        except (Cloned, Forked) as error:
+            self.disk.crash()
+            self._cluster.trace.add(self.name, "stops", error)
+            self._stop(str(error))
+            return
+        self._perform(engine.take())
+
+    def _perform(self, effects: Effects) -> None:
+        for observer in self._cluster.observers:
+            observer.turned(self)
+        for note in effects.notes:
+            self._note(note)
+        store, now = self.disk.store, self._cluster.time.now
+        if not effects.hold:
+            self._send(effects.now)
+        if store.dirty and self._dirty_since is None:
+            self._dirty_since = now
+        late = self._dirty_since is not None and now - self._dirty_since >= LAZY_COMMIT
+        if effects.must_commit or late:
+            self._busy = True
+            self._dirty_since = None
+            self.disk.sync(partial(self._sync_ended, effects))
+        elif self._inbox:
+            self._plan_turn()
+
+    def _sync_ended(self, effects: Effects) -> None:
+        for observer in self._cluster.observers:
+            observer.synced(self)
+        if self.paused:
+            self._synced = effects
+        else:
+            self._after_sync(effects)
+
+    def _after_sync(self, effects: Effects) -> None:
+        engine = self.engine
+        assert engine is not None
+        self._busy = False
+        if effects.hold:
+            self._send(effects.now)
+        self._send(effects.durable)
+        engine.durable(self.clock.monotonic())
+        self._perform(engine.take())
+
+    def _note(self, note: Note) -> None:
+        self._cluster.trace.add(self.name, "notes", note.kind, *(f"{key}={value}" for key, value in note.facts.items()))
+        self._cluster.notes.append((self.name, note))
+
+    # --- what leaves ---
+
+    def _send(self, packets: Sequence[tuple[Address, Packet]]) -> None:
+        """One multipart message to each: all that is for it, in order."""
+        if not packets or self.engine is None:
+            return
+        by_target: dict[Address, list[Packet]] = {}
+        for to, packet in packets:
+            by_target.setdefault(to, []).append(packet)
+        envelope = encode(self.engine.envelope())
+        for to, of_target in by_target.items():
+            for observer in self._cluster.observers:
+                observer.left(self, to, of_target)
+            self._cluster.deliver(self, to, (envelope, *map(encode, of_target)), of_target)
+
+    def _every_heartbeat(self, life: int) -> None:
+        engine = self.engine
+        if life != self._life or engine is None:
+            return
+        if not self.paused:
+            heartbeat = engine.heartbeat(self.clock.monotonic(), self.clock.wall(), int(self.disk.age * 1_000))
+            if heartbeat is not None:
+                self._cluster.publish(self, encode(heartbeat))
+        self._cluster.time.after(self._cluster.heartbeat_s, partial(self._every_heartbeat, life))
