@@ -131,11 +131,15 @@ class Faults:
 
     # --- processes ---
 
+    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+        """Do it then, if faults still strike."""
+        self._cluster.time.after(seconds, lambda: act() if self._on else None)
+
     def _restart_later(self, node: VirtualNode, away: float) -> None:
         def restart() -> None:
             if not node.running:
                 node.start()
-        self._cluster.time.after(away, restart)
+        self._later(away, restart)
 
     def _crash(self) -> None:
         node = self._cluster.nodes[self._victim()]
@@ -155,7 +159,7 @@ class Faults:
         node = self._cluster.nodes[self._victim()]
         if node.running and not node.paused:
             node.pause()
-            self._cluster.time.after(seconds, node.resume)
+            self._later(seconds, node.resume)
 
     def _short_pause(self) -> None:
         self._pause_for(0.05 + 0.3 * self._dice.random())
@@ -179,7 +183,7 @@ class Faults:
         node = self._cluster.nodes[self._victim()]
         if node.running:
             node.leave()
-            self._cluster.time.after(0.2 + 2.0 * self._dice.random(), node.crash)
+            self._later(0.2 + 2.0 * self._dice.random(), node.crash)
             self._restart_later(node, 2.0 + 4.0 * self._dice.random())
 
     def _client(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zmqueue.client.calls import SubmitCall
-from zmqueue.client.leasing import Holding, Slots
+from zmqueue.client.leasing import Holding
 from zmqueue.core.ids import parse_token
 from zmqueue.core.operations import How
 from zmqueue.errors import SubmitManyFailed, SubmitTimeout
@@ -90,7 +90,7 @@ class Producer:
             error, self._bodies[item.id] = errors.get(index), (call.queue, item.draft.payload)
             if error is None:
                 self._known.append(item.id)
-                if self._dice.random() < self._load.again:
+                if not self.done and self._dice.random() < self._load.again:
                     self._repeat(item.id, self._dice.random() * 3.0)
             elif isinstance(error, SubmitTimeout) and self._dice.random() < 0.7:
                 self._repeat(parse_token(error.token), self._dice.random())
@@ -109,32 +109,31 @@ class Worker:
 
     def __init__(self, cluster: VirtualCluster, load: Load, dice: random.Random) -> None:
         self.client = cluster.client()
-        self.diligent = False              # settles everything: for the end of a run
+        self.diligent = False              # works fast, and settles everything: for the end of a run
         self._cluster, self._load, self._dice = cluster, load, dice
-        self._slots: list[Slots] = []
-        for queue in QUEUES:
-            self._slots.append(self._subscribe(queue))
+        self._slots = self.client.work(QUEUES, load.slots, self._begin, lease_ms=load.lease_ms)[1]
 
-    def _subscribe(self, queue: str) -> Slots:
-        mine: list[Slots] = []
+    def _begin(self, holding: Holding) -> None:
+        longest = 0.01 if self.diligent else self._load.handle_max
+        self._cluster.time.after(self._dice.random() * longest, lambda: self._end(holding))
 
-        def deliver(holding: Holding) -> None:
-            self._cluster.time.after(self._dice.random() * self._load.handle_max, lambda: self._end(holding, mine[0]))
-        mine.append(self.client.work(queue, self._load.slots, deliver, lease_ms=self._load.lease_ms)[1])
-        return mine[0]
+    def work_off(self) -> None:
+        """From now on, do everything that is there, fast."""
+        self.diligent = True
+        self.client.freed(self._slots, 16)
 
-    def _end(self, holding: Holding, slots: Slots) -> None:
+    def _end(self, holding: Holding) -> None:
         client, load, dice = self.client, self._load, self._dice
         if not client.running:
             return
-        client.freed(slots)
+        client.freed(self._slots)
         roll = 1.0 if self.diligent else dice.random()
         for limit, act in (
                 (load.nack, lambda: client.settle(holding, How.NACK, error="again", delay_ms=dice.choice((0, 0, 300)))),
                 (load.reject, lambda: client.settle(holding, How.REJECT, error="never")),
                 (load.give_back, lambda: client.give_back(holding)),
                 (load.forget, self._forget(holding)),
-                (load.extend, lambda: self._extend(holding, slots))):
+                (load.extend, lambda: self._extend(holding))):
             if roll < limit:
                 act()
                 return
@@ -146,10 +145,10 @@ class Worker:
             holding.renew = False          # its handler is stuck, and nobody renews its lease
         return forget
 
-    def _extend(self, holding: Holding, slots: Slots) -> None:
+    def _extend(self, holding: Holding) -> None:
         self.client.extend(holding, 600)
-        slots.free -= 1
-        self._cluster.time.after(self._dice.random(), lambda: self._end(holding, slots))
+        self._slots.free -= 1
+        self._cluster.time.after(self._dice.random(), lambda: self._end(holding))
 
 
 class Workload:
@@ -177,7 +176,7 @@ class Workload:
         for producer in self.producers:
             producer.done = True
         for worker in self.workers:
-            worker.diligent = True
+            worker.work_off()
 
 
 def end(client: VirtualClient, *, crash: bool) -> None:

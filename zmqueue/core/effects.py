@@ -37,6 +37,16 @@ class Effects:
         self.durable.append((to, packet))
         self.must_commit = True
 
+    def take(self) -> Effects:
+        """Move everything gathered into a value of its own; this one is empty then, and goes on gathering."""
+        taken = Effects()
+        taken.now, self.now = self.now, []
+        taken.durable, self.durable = self.durable, []
+        taken.notes, self.notes = self.notes, []
+        taken.hold, self.hold = self.hold, False
+        taken.must_commit, self.must_commit = self.must_commit, False
+        return taken
+
     def note(self, kind: str, **facts: object) -> None:
         """Tell the operator: becomes one structured log line. `kind` is a short sentence in lower case."""
         self.notes.append(Note(kind, facts))

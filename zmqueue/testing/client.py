@@ -67,11 +67,12 @@ class VirtualClient:
         self._plan_turn()
         return call
 
-    def work(self, queue: str, slots: int, deliver: Callable[[Holding], None],
+    def work(self, queues: Sequence[str], slots: int, deliver: Callable[[Holding], None],
              failed: Callable[[ZmqueueError], None] = lambda error: None, lease_ms: int = 0) -> tuple[Session, Slots]:
         """Subscribe a worker with that many slots: `deliver` is called for each message that it is to work on."""
         session, shared = self.core.open_session(), Slots(slots)
-        self.core.subscribe(session, Subscription(shared, deliver, failed), queue, lease_ms, self.now)
+        for queue in queues:
+            self.core.subscribe(session, Subscription(shared, deliver, failed), queue, lease_ms, self.now)
         self._plan_turn()
         return session, shared
 

@@ -27,6 +27,7 @@ from zmqueue.core.packets import (
     Settling,
     Submit,
 )
+from zmqueue.core.state import ClusterState
 from zmqueue.testing import Observer, VirtualClient, VirtualNode
 
 
@@ -57,6 +58,7 @@ class Answers(Observer):
         self.negatives = 0                             # negative answers that were checked
         self._logs = logs
         self._buckets = buckets
+        self._states: dict[str, list[ClusterState]] = {}   # by node: those that it knew in this turn
         self._requests: dict[tuple[bytes, int], Submit | Settling | Lease | Question] = {}
         self._granted: dict[tuple[bytes, int], tuple[bytes, int]] = {}
 
@@ -77,6 +79,11 @@ class Answers(Observer):
                     pass
 
     # --- answers ---
+
+    def turned(self, node: VirtualNode) -> None:
+        state = None if node.engine is None else node.engine.state
+        if state is not None:
+            self._states[node.name] = [*self._states.get(node.name, ())[-1:], state]
 
     def left(self, node: VirtualNode, to: Address, packets: Sequence[Packet]) -> None:
         if isinstance(to, str):
@@ -119,14 +126,16 @@ class Answers(Observer):
             self._check_disks(node, request.bucket, seq)
 
     def _check_disks(self, node: VirtualNode, bucket: int, seq: int) -> None:
-        state = None if node.engine is None else node.engine.state
-        assert state is not None
-        cluster = self._logs.nodes
-        held = sum(1 for number in state.in_sync[bucket] if (member := state.member(number)) is not None
-                   and self._logs.on_disk(cluster[member.id], bucket, seq))
-        if held < state.min_in_sync_now:
-            raise Violation(self.DURABLE, f"{node.name} confirms entry {seq} of bucket {bucket}, which {held} in-sync "
-                                          f"disks hold; {state.min_in_sync_now} must")
+        # The answer was given in this turn, perhaps before a newer state came in the same turn.
+        found = [(self._disks(state, bucket, seq), state.min_in_sync_now) for state in self._states[node.name]]
+        if not any(held >= needed for held, needed in found):
+            raise Violation(self.DURABLE, f"{node.name} confirms entry {seq} of bucket {bucket}, which {found[-1][0]} "
+                                          f"in-sync disks hold; {found[-1][1]} must")
+
+    def _disks(self, state: ClusterState, bucket: int, seq: int) -> int:
+        members = [state.member(number) for number in state.in_sync[bucket]]
+        return sum(1 for member in members
+                   if member is not None and self._logs.on_disk(self._logs.nodes[member.id], bucket, seq))
 
     def _settle_confirmed(self, node: VirtualNode, request: Settling, packet: Confirmed) -> None:
         refused = {index for index, _, _ in packet.refused}

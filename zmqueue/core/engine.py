@@ -1,0 +1,354 @@
+"""One node's protocol as a whole: agreement, suspicion, the replicas of its buckets and its face to clients.
+
+The engine takes events (packets, heartbeats, ticks, "the batch is on disk") and gathers effects. The shell
+(`zmqueue.node`) and the simulator (`zmqueue.testing`) drive it alike, turn by turn: events, `finish`, effects; the
+commit; `durable`, effects. Nothing in here knows the time, the network or the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from zmqueue.core.agreement import Agreement
+from zmqueue.core.ballots import Accept, Accepted, Hello, Join, Nack, Prepare, Promise, StateIs, Want
+from zmqueue.core.copies import Copies
+from zmqueue.core.effects import Effects
+from zmqueue.core.front import Front
+from zmqueue.core.hashing import hash64
+from zmqueue.core.host import Host
+from zmqueue.core.limits import DEFAULT, Limits
+from zmqueue.core.packets import (
+    Ack,
+    Ahead,
+    Append,
+    Ask,
+    Code,
+    EndSession,
+    Envelope,
+    Extend,
+    GetMembers,
+    GetQueues,
+    GetState,
+    GiveBack,
+    Heartbeat,
+    Keepalive,
+    Lease,
+    Lost,
+    MembersReply,
+    Nak,
+    Packet,
+    Refused,
+    Settling,
+    Snap,
+    SnapMore,
+    StateReply,
+    Submit,
+    Watch,
+)
+from zmqueue.core.replication import Replica, Role
+from zmqueue.core.state import Agreed, ClusterState, Status
+from zmqueue.core.suspicion import FaultDetector
+from zmqueue.core.tables import Tables
+
+JOIN_EVERY = 0.5
+"""Seconds between two askings of a node without a cluster to be made a member."""
+
+_CONSENSUS = (Hello, StateIs, Want, Prepare, Promise, Accept, Accepted, Nack, Join)
+_REPLICATION = (Append, Ack, Nak, Lost, Ahead, Snap, SnapMore)
+_FOR_FRONT = (Submit, Ask, Lease, Settling, Extend, GiveBack, Keepalive, Watch, EndSession, GetQueues)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Who the node is in this run of it, and what it was told."""
+
+    id: str                                # 16 hex digits, drawn when the data directory was made
+    incarnation: int                       # already on disk
+    nonce: int                             # drawn at this start (C11)
+    endpoint: str                          # its ROUTER, as others reach it
+    heartbeats: str                        # its PUB, likewise
+    jitter: Callable[[], float]            # chance in [0, 1)
+    seeds: tuple[str, ...] = ()            # endpoints to ask while it has no cluster
+    found: Agreed | None = None            # found a cluster with these settings if there is none on the disk (C12)
+    weight: int = 1
+    zone: str = ""
+    limits: Limits = DEFAULT
+
+
+class Engine:
+    """The whole protocol of one node."""
+
+    def __init__(self, tables: Tables, config: EngineConfig, now: float) -> None:
+        self.config = config
+        self.effects = Effects()
+        self.agreement = Agreement(config.id, config.incarnation, config.nonce, tables, self.effects, config.jitter,
+                                   endpoint=config.endpoint, heartbeats=config.heartbeats, weight=config.weight,
+                                   zone=config.zone)
+        self.replicas: dict[int, Replica] = {}
+        self.front: Front | None = None
+        self.host: Host | None = None
+        self.strangers = 0                 # messages of another cluster or of a refused peer, dropped
+        self._tables = tables
+        self._now = now
+        self._joined_at = float("-inf")
+        self._flushed: set[int] = set()    # buckets whose replicas wait for the next commit
+        self._active: tuple[Replica, ...] = ()
+        settings = Agreed() if self.state is None else self.state.settings
+        self.detector = FaultDetector(settings.suspicion_ms / 1000, settings.grace_ms / 1000, now)
+        self.agreement.on_install.append(self._installed)
+        if self.state is not None:
+            self._installed(None, self.state)
+        elif config.found is not None:
+            cluster_id = f"{hash64('cluster', f'{config.id} {config.nonce}', 0):016x}"
+            self.agreement.found(cluster_id, config.found, now)
+        self.shown_epoch = 0 if config.found is not None or self.state is None else self.state.epoch
+
+    # --- what it is ---
+
+    @property
+    def state(self) -> ClusterState | None:
+        """The newest cluster state that this node knows."""
+        return self.agreement.state
+
+    @property
+    def serving(self) -> bool:
+        """True where the cluster lists this run of the node as up, and that is on its disk."""
+        member = None if self.state is None else self.state.by_id(self.config.id)
+        return (member is not None and member.up and member.incarnation == self.config.incarnation
+                and self.state is not None and self.shown_epoch == self.state.epoch)
+
+    @property
+    def left(self) -> bool:
+        """True where a planned stop is agreed, or cannot be: nobody else is there to take over."""
+        state = self.state
+        me = None if state is None else state.by_id(self.config.id)
+        if state is None or me is None or not me.up:
+            return True
+        return not any(state.up(number) for number in state.voters if number != me.number)
+
+    def envelope(self) -> Envelope:
+        """Who speaks, for the first frame of what this node sends. Shows only an epoch that is on disk."""
+        state = self.state
+        return Envelope("" if state is None else state.cluster_id, 0 if state is None else state.lineage,
+                        self.config.id, self.config.incarnation, self.shown_epoch)
+
+    def heartbeat(self, now: float, wall: int, disk_age: int) -> Heartbeat | None:
+        """What is to be published now; None while this node is no member."""
+        state, number = self.state, self.agreement.number
+        if state is None or number is None or self.shown_epoch == 0:
+            return None
+        return Heartbeat(state.cluster_id, state.lineage, self.config.id, number, self.config.incarnation,
+                         self.shown_epoch, disk_age, tuple(sorted(self.detector.suspects(now))), wall)
+
+    def peers(self) -> dict[str, tuple[str, str]]:
+        """The other members: node id -> (endpoint, endpoint of its heartbeats)."""
+        if self.state is None:
+            return {}
+        return {member.id: (member.endpoint, member.heartbeats) for member in self.state.members
+                if member.id != self.config.id}
+
+    def take(self) -> Effects:
+        """Hand over what was gathered, in the order in which it is to be performed."""
+        return self.effects.take()
+
+    # --- events ---
+
+    def on_peer(self, envelope: Envelope, packets: Sequence[Packet], now: float, wall: int) -> None:
+        """A message from another node arrived."""
+        self._now = now
+        if not self._is_ours(envelope, packets):
+            self.strangers += 1
+            return
+        sender = envelope.node
+        self.agreement.shown(sender, envelope.epoch, now)
+        for packet in packets:
+            if isinstance(packet, _REPLICATION):
+                self._replicate(sender, packet, now)
+            elif isinstance(packet, _CONSENSUS):
+                self.agreement.handle(sender, packet, now)
+
+    def _is_ours(self, envelope: Envelope, packets: Sequence[Packet]) -> bool:
+        state = self.state
+        if envelope.node == self.config.id:
+            return False
+        if state is None:
+            return all(isinstance(packet, StateIs) for packet in packets)
+        if not envelope.cluster:
+            return all(isinstance(packet, Join) for packet in packets)
+        if (envelope.cluster, envelope.lineage) != (state.cluster_id, state.lineage):
+            return False
+        return self.agreement.seen(envelope.node, envelope.incarnation, envelope.epoch)
+
+    def _replicate(self, sender: str, packet: Append | Ack | Nak | Lost | Ahead | Snap | SnapMore, now: float) -> None:
+        member = None if self.state is None else self.state.by_id(sender)
+        replica = self.replicas.get(packet.bucket)
+        if member is not None and replica is not None:
+            replica.handle(member.number, packet, now)
+
+    def on_heartbeat(self, heartbeat: Heartbeat, now: float) -> None:
+        """A heartbeat was heard."""
+        self._now = now
+        state = self.state
+        if state is None or heartbeat.node == self.config.id:
+            return
+        member = state.by_id(heartbeat.node)
+        if (heartbeat.cluster, heartbeat.lineage) != (state.cluster_id, state.lineage) or member is None:
+            self.strangers += 1
+            return
+        if not self.agreement.seen(heartbeat.node, heartbeat.incarnation, heartbeat.epoch):
+            return
+        self.agreement.shown(heartbeat.node, heartbeat.epoch, now)
+        self.detector.heard(member.number, now, heartbeat.incarnation, heartbeat.epoch, heartbeat.disk_age,
+                            heartbeat.suspects)
+
+    def on_refused(self, node_id: str, now: float) -> None:
+        """Nothing listens at that node's address."""
+        self._now = now
+        member = None if self.state is None else self.state.by_id(node_id)
+        if member is not None:
+            self.detector.refused(member.number, now)
+
+    def on_client(self, client: bytes, packets: Sequence[Packet], now: float, wall: int) -> None:
+        """A message from a client arrived; the caller has seen to it that it speaks to this cluster."""
+        self._now = now
+        for packet in packets:
+            if isinstance(packet, GetState):
+                self._tell_state(client, packet, wall)
+            elif self.front is None or self.state is None:
+                request = getattr(packet, "request", 0)
+                self.effects.send(client, Refused(request, Code.NOT_SERVING, "this node knows no cluster yet"))
+            elif isinstance(packet, GetMembers):
+                self._tell_members(client, packet, self.state, now)
+            elif isinstance(packet, _FOR_FRONT):
+                self.front.handle(client, packet, now, wall)
+
+    def _tell_state(self, client: bytes, packet: GetState, wall: int) -> None:
+        state = self.state
+        if state is None:
+            self.effects.send(client, Refused(packet.request, Code.NOT_SERVING, "this node knows no cluster yet"))
+            return
+        data = b"" if packet.epoch >= state.epoch else state.to_bytes()
+        self.effects.send(client, StateReply(packet.request, state.epoch, data, wall))
+
+    def _tell_members(self, client: bytes, packet: GetMembers, state: ClusterState, now: float) -> None:
+        catching_up = tuple((replica.bucket, number) for replica in self._active if replica.role is Role.PRIMARY
+                            for number in replica.facts().catching_up)
+        self.effects.send(client, MembersReply(
+            packet.request, state.epoch, self.detector.hears_majority(now, state.voters),
+            tuple(sorted(self.detector.suspects(now))), catching_up))
+
+    def tick(self, now: float, wall: int) -> None:
+        """Do what is due. To be called every 20 to 50 ms."""
+        self._now = now
+        self.detector.tick(now)
+        if self.state is None:
+            self._ask_to_join(now)
+            return
+        self.agreement.tick(now, self.detector)
+        for replica in self._active:
+            replica.tick(now)
+            if replica.role is Role.NONE and replica.removable(now):
+                self._remove(replica, now)
+        assert self.front is not None and self.host is not None
+        self.front.tick(now, wall)
+        self.host.copies.sweep()
+
+    def _ask_to_join(self, now: float) -> None:
+        if now - self._joined_at < JOIN_EVERY:
+            return
+        self._joined_at = now
+        for seed in self.config.seeds:
+            self.effects.send(seed, self.agreement.identity.join())
+
+    def finish(self, now: float) -> None:
+        """End a turn's events: what came up in this turn is put into the batch and into packets."""
+        host = self.host
+        if host is None:
+            return
+        while host.touched:
+            buckets = sorted(host.touched)
+            host.touched.clear()
+            self._flushed.update(buckets)
+            for bucket in buckets:
+                replica = self.replicas[bucket]
+                replica.flush(now)
+                if replica.role is Role.PRIMARY and replica.copy.own < replica.copy.end:
+                    self.effects.must_commit = True    # its own disk counts too (R8), and somebody waits for that
+
+    def durable(self, now: float) -> None:
+        """The batch is on disk, with everything that was written before the commit began."""
+        self._now = now
+        if self.state is not None:
+            self.shown_epoch = self.state.epoch
+        self.agreement.durable(now)
+        flushed = sorted(self._flushed)
+        self._flushed.clear()
+        for bucket in flushed:
+            self.replicas[bucket].durable(now)
+        self.finish(now)
+
+    def leave(self, now: float) -> None:
+        """Begin a planned stop: ask to be taken down, so that the others take over before this node is gone."""
+        self._now = now
+        self.agreement.leave()
+
+    def drain(self, now: float) -> None:
+        """Begin to leave for good: be taken down, and out; this node's replicas are made anew elsewhere."""
+        self._now = now
+        self.agreement.drain()
+
+    # --- states ---
+
+    def _installed(self, old: ClusterState | None, state: ClusterState) -> None:
+        now, number = self._now, self.agreement.number
+        self.detector.installed(old, state, number, now)
+        if number is None:
+            return                         # forgotten: the shell stops the node
+        if self.host is None:
+            copies = Copies(self._tables)
+            self.host = Host(number, self.config.incarnation, self._tables, self.effects, copies, self.agreement.want)
+            self.front = Front(self.effects, state, self.config.limits)
+            for bucket in range(state.buckets):
+                self._open(bucket)
+        assert self.front is not None
+        self.front.agreed(state)
+        for replica in self.replicas.values():
+            replica.enter(state, now)
+        self._note_active(self.replicas.values())
+
+    def _open(self, bucket: int) -> Replica:
+        assert self.host is not None and self.front is not None
+        replica = self.replicas[bucket] = Replica(bucket, self.host)
+        replica.listener = self.front.open(replica)
+        return replica
+
+    def _remove(self, replica: Replica, now: float) -> None:
+        """Delete a copy that is not needed any more (R14)."""
+        assert self.front is not None and self.state is not None
+        replica.remove()
+        self.front.close(replica.bucket)
+        self._open(replica.bucket).enter(self.state, now)
+        self._note_active(self.replicas.values())
+
+    def _note_active(self, replicas: Iterable[Replica]) -> None:
+        self._active = tuple(replica for replica in replicas
+                             if replica.role is not Role.NONE or replica.copy.number != 0)
+
+    # --- facts ---
+
+    def facts(self) -> dict[str, int]:
+        """Counts for `statistics()`."""
+        roles = [replica.role for replica in self._active]
+        state = self.state
+        facts = {
+            "epoch": 0 if state is None else state.epoch,
+            "members_up": 0 if state is None else sum(m.status is Status.UP for m in state.members),
+            "buckets_primary": roles.count(Role.PRIMARY),
+            "buckets_backup": roles.count(Role.BACKUP),
+            "alarms": 0 if self.host is None else self.host.alarms,
+            "strangers": self.strangers,
+        }
+        if self.front is not None:
+            facts.update(self.front.statistics())
+        return facts
