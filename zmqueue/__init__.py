@@ -34,14 +34,17 @@ from zmqueue.errors import (
     UnknownToken,
     ZmqueueError,
 )
+from zmqueue.node import AddressInUse, Node, NodeFailed
+from zmqueue.settings import Settings
+from zmqueue.store import DirectoryInUse
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "BadRequest", "BadToken", "BodyTooLarge", "Busy", "Client", "ClientStatistics", "Closed",
-    "ClusterUnreachable", "DiskFull", "IdTooOld", "LeaseLost", "MemberView", "MembersView", "Message",
-    "NoAnswer", "NotAllowed", "NotEnoughReplicas", "NotServing", "QueueFull", "QueueView", "Refused",
-    "Reject", "RequestFailed", "ResultTimeout", "SettleTimeout", "Status", "SubmitManyFailed",
+    "AddressInUse", "BadRequest", "BadToken", "BodyTooLarge", "Busy", "Client", "ClientStatistics", "Closed",
+    "ClusterUnreachable", "DirectoryInUse", "DiskFull", "IdTooOld", "LeaseLost", "MemberView", "MembersView", "Message",
+    "NoAnswer", "Node", "NodeFailed", "NotAllowed", "NotEnoughReplicas", "NotServing", "QueueFull", "QueueView", "Refused",
+    "Reject", "RequestFailed", "ResultTimeout", "SettleTimeout", "Settings", "Status", "SubmitManyFailed",
     "SubmitTimeout", "Ticket", "Unknown", "UnknownToken", "Work", "Worker", "WorkerStatistics",
     "ZmqueueError",
 ]

@@ -24,6 +24,7 @@ class Faults:
         self.struck: Counter[str] = Counter()
         self._cluster, self._workload, self._dice = cluster, workload, dice
         self._on = True
+        self._leaving: set[str] = set()    # they asked to be down, and do not come back by themselves
         kinds: dict[str, Callable[[], None]] = {
             "weather": self._weather, "halves": self._halves, "isolated": self._isolated, "one way": self._one_way,
             "heartbeats cut": self._heartbeats, "data cut": self._data, "bridge": self._bridge,
@@ -48,6 +49,8 @@ class Faults:
             node.clock.set_rate(1.0)
             node.clock.skew_ms = 0
             node.resume()
+            if node.name in self._leaving:
+                node.crash()
             if not node.running:
                 node.start()
 
@@ -139,6 +142,7 @@ class Faults:
         def restart() -> None:
             if not node.running:
                 node.start()
+                self._leaving.discard(node.name)
         self._later(away, restart)
 
     def _crash(self) -> None:
@@ -181,10 +185,16 @@ class Faults:
     def _leave(self) -> None:
         """A planned stop; the process is ended soon after, whether it was agreed or not."""
         node = self._cluster.nodes[self._victim()]
-        if node.running:
-            node.leave()
-            self._later(0.2 + 2.0 * self._dice.random(), node.crash)
-            self._restart_later(node, 2.0 + 4.0 * self._dice.random())
+        if not node.running or node.name in self._leaving:
+            return
+        node.leave()
+        self._leaving.add(node.name)
+
+        def end() -> None:
+            node.crash()
+            self._leaving.discard(node.name)
+        self._later(0.2 + 2.0 * self._dice.random(), end)
+        self._restart_later(node, 2.2 + 4.0 * self._dice.random())
 
     def _client(self) -> None:
         self._workload.crash_one()

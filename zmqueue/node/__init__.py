@@ -1,5 +1,6 @@
 """The node: the only place where the clock, the network and the disk are touched."""
 
-from zmqueue.node.node import Node
+from zmqueue.node.node import Node, NodeFailed
+from zmqueue.node.sockets import AddressInUse
 
-__all__ = ["Node"]
+__all__ = ["AddressInUse", "Node", "NodeFailed"]

@@ -44,7 +44,7 @@ def parse_endpoint(text: str, what: str, *, zero: bool = False) -> Endpoint:
 
     Raises ValueError with what was found and what is allowed.
     """
-    found = _SHAPE.fullmatch(text) if isinstance(text, str) else None
+    found = _SHAPE.fullmatch(str(text))
     if found is None:
         raise ValueError(f"{what} is {text!r}; it must look like tcp://127.0.0.1:7400 or tcp://[::1]:7400")
     port = 0 if found["port"] == "*" else int(found["port"])

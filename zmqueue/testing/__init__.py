@@ -1,4 +1,5 @@
 """A cluster in virtual time, for tests: everything but the sockets, the threads and the disk is what runs for real."""
+from __future__ import annotations
 
 from zmqueue.testing.client import VirtualClient
 from zmqueue.testing.clock import LocalClock, VirtualTime

@@ -17,12 +17,10 @@ from typing import TYPE_CHECKING
 from zmqueue.core.agreement import Cloned, Forked
 from zmqueue.core.effects import Address, Effects, Note
 from zmqueue.core.engine import Engine, EngineConfig
-from zmqueue.core.packets import Envelope, Heartbeat, Packet, decode, decode_envelope, encode
+from zmqueue.core.packets import Heartbeat, Packet, decode, decode_envelope, encode
 from zmqueue.core.state import Agreed
-from zmqueue.core.tables import Tables
 from zmqueue.testing.clock import LocalClock
 from zmqueue.testing.disk import Disk, DiskSpeed
-from zmqueue.testing.network import Traffic
 
 if TYPE_CHECKING:
     from zmqueue.testing.cluster import VirtualCluster

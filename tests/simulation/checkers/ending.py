@@ -8,6 +8,7 @@ from tests.simulation.checkers.logs import Logs, content
 from tests.simulation.checkers.states import States
 from zmqueue.core.host import ALARM
 from zmqueue.core.ids import bucket_of
+from zmqueue.core.state import ClusterState
 from zmqueue.testing import VirtualCluster
 
 ASKED_AT_END = 12
@@ -41,7 +42,7 @@ class Ending:
         """What is not well yet; empty: nothing."""
         cluster, latest = self._cluster, self._states.latest
         if not cluster.is_whole():
-            return f"not whole in {cluster.state}"
+            return f"not whole in {self._short(cluster.state)}"
         if latest is None or cluster.state != latest:
             return "the newest chosen state is not known to all"
         for bucket, model in enumerate(self._logs.models):
@@ -56,6 +57,17 @@ class Ending:
                     if replica is None or not replica.commit == replica.end == end:
                         return f"bucket {bucket} at {node.name} is not at its end, {end}"
         return ""
+
+    def _short(self, state: ClusterState | None) -> str:
+        if state is None:
+            return "no state at all"
+        members = ", ".join(f"{member.number} {member.status.name}.{member.incarnation}" for member in state.members)
+        buckets = ", ".join(f"{bucket}: in-sync {state.in_sync[bucket]} of {state.desired(bucket)}"
+                            for bucket in range(state.buckets))
+        known = ", ".join(f"{node.name}.{node.incarnation} at epoch {node.engine.state.epoch}"
+                          for node in self._cluster.running
+                          if node.engine is not None and node.engine.state is not None)
+        return f"epoch {state.epoch} of {members}; {buckets}; {known}"
 
     def _check_rest(self) -> None:
         """Nothing is in flight that nobody will end."""

@@ -1,0 +1,338 @@
+"""The node's loop: one thread that takes turns.
+
+A turn takes what has come, lets the engine decide, sends what needs no disk, makes the batch durable (one transaction,
+one fsync for everything that was ready), sends what promised to be on disk, and lets the engine release its answers.
+While the disk works, what comes waits in the sockets and goes into the next turn together: that is the group commit.
+
+After a failed write or sync nothing is retried: the loop ends with a last word (R18), as it does after any error that
+is not the world's: a queue that goes on after a failed commit lies.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+import zmq
+
+from zmqueue.core.agreement import Cloned, Forked
+from zmqueue.core.effects import Effects, Note
+from zmqueue.core.engine import Engine, EngineConfig
+from zmqueue.core.host import ALARM
+from zmqueue.core.packets import BadFrame, Code, Envelope, Heartbeat, Packet, Refused, decode, decode_envelope
+from zmqueue.core.state import Status
+from zmqueue.node.pulse import Pulse
+from zmqueue.node.sockets import Sockets
+from zmqueue.store import LmdbStore, StoreError
+
+log = logging.getLogger("zmqueue.node")
+
+TICK_S = 0.025                         # how often the engine looks at its timers
+LAZY_S = 0.05                          # a batch that nobody waits for is made durable after that
+TURNS_MAX = 64                         # commits in a row for one turn's events; more means that something runs in circles
+DOOR_EVERY_S = 0.1                     # a silent peer's door is tried that often
+ENVELOPES_MAX = 10_000                 # envelopes remembered as bytes, since a peer sends the same again and again
+
+
+class Loop:
+    """The thread, and what other threads may ask of it."""
+
+    def __init__(self, store: LmdbStore, config: EngineConfig, sockets: Sockets, publisher: zmq.Socket[bytes],
+                 context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self.error: BaseException | None = None
+        self.ended = threading.Event()
+        self.changed = threading.Condition()
+        self.serving = False
+        self.left = False
+        self.turns = 0
+        self.bad_frames = 0
+        self.commit_s = 0.0                # seconds spent in commits
+        self._store = store
+        self._config = config
+        self._sockets = sockets
+        self._jobs: deque[Callable[[Engine, float], None]] = deque()
+        self._stopping = False
+        self._busy_since: float | None = None
+        self._dirty_since: float | None = None
+        self._door_at: dict[str, float] = {}
+        self._heard_at: dict[str, float] = {}
+        self._envelopes: dict[bytes, Envelope] = {}
+        self._facts: dict[str, int] = {}
+        self._pulse = Pulse(publisher, lambda: self._busy_since, self._refused)
+        self._waker, self._wakee = _pair(context)
+        self._wake_lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._thread = threading.Thread(target=self._run, name=f"zmqueue-node-{config.id[:6]}", daemon=True)
+
+    # --- what other threads may call ---
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def call(self, job: Callable[[Engine, float], None]) -> None:
+        """Have the loop do something in its next turn."""
+        self._jobs.append(job)
+        with self._wake_lock:
+            try:
+                self._waker.send(b"", zmq.NOBLOCK)
+            except zmq.ZMQError:
+                pass                       # it is awake, or it has ended
+
+    def stop(self) -> None:
+        """End the loop after its present turn, and wait for it."""
+        self._stopping = True
+        self.call(lambda engine, now: None)
+        if self._thread.ident is not None:
+            self._thread.join(10.0)
+
+    def statistics(self) -> dict[str, int | float]:
+        """The engine's counts as of the last tick, and the loop's own."""
+        counts = self._sockets.counts
+        return {**self._facts, "turns": self.turns, "received": counts.received, "sent": counts.sent,
+                "packets_sent": counts.packets_sent, "dropped": sum(counts.dropped.values()),
+                "bad_frames": self.bad_frames, "commit_s": self.commit_s}
+
+    def _refused(self, node_id: str) -> None:
+        self.call(lambda engine, now: engine.on_refused(node_id, now))
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        try:
+            self._take_turns()
+        except (Cloned, Forked, StoreError) as error:
+            self.error = error
+            log.critical("node %s stops: %s", self._config.id, error)
+        except BaseException as error:
+            self.error = error
+            log.critical("node %s stops after an error of its own", self._config.id, exc_info=True)
+        finally:
+            self._pulse.stop()
+            self._sockets.close()
+            self._wakee.close(0)
+            with self._wake_lock:
+                self._waker.close(0)
+            try:
+                self._store.close()
+            except StoreError as error:
+                log.error("node %s could not close its store: %s", self._config.id, error)
+            with self.changed:
+                self.serving = False
+                self.ended.set()
+                self.changed.notify_all()
+
+    def _take_turns(self) -> None:
+        engine = self._engine = Engine(self._store, self._config, time.monotonic())
+        self._perform(engine)
+        self._pulse.start()
+        poller = zmq.Poller()
+        for socket in (self._sockets.router, self._sockets.heartbeats, self._wakee):
+            poller.register(socket, zmq.POLLIN)
+        monitors: dict[zmq.Socket[bytes], str] = {}
+        epoch = -1
+        tick_at = time.monotonic()
+        while not self._stopping:
+            state = engine.state
+            if state is not None and state.epoch != epoch and engine.shown_epoch == state.epoch:
+                epoch = state.epoch
+                self._sockets.connect(engine.peers())
+                monitors = _watch(poller, monitors, self._sockets.monitors())
+            ready = dict(poller.poll(max(0, round((tick_at - time.monotonic()) * 1000))))
+            now = time.monotonic()
+            self._busy_since = now
+            if self._wakee in ready:
+                self._drain_wakes()
+            while self._jobs:
+                self._jobs.popleft()(engine, now)
+            if self._sockets.heartbeats in ready:
+                self._hear(engine, now)
+            if self._sockets.router in ready:
+                self._listen(engine, now)
+            for monitor in monitors.keys() & ready.keys():
+                _drain(monitor)
+                self._try_door(monitors[monitor])
+            if now >= tick_at:
+                engine.tick(now, _wall())
+                tick_at = now + TICK_S
+                self._look_around(engine, now)
+            engine.finish(now)
+            self._perform(engine)
+            self._busy_since = None
+            self.turns += 1
+            if engine.agreement.forgotten:
+                raise _Forgotten("the cluster does not list this node any more; its data is kept: to join anew, start "
+                                 "it on an empty directory")
+
+    # --- what comes ---
+
+    def _listen(self, engine: Engine, now: float) -> None:
+        wall = _wall()
+        for identity, *frames in self._sockets.receive(self._sockets.router):
+            try:
+                envelope = self._envelope(frames)
+                packets: list[Packet] = [decode(frame) for frame in frames[1:]]
+            except BadFrame as error:
+                self._complain(identity, error)
+                continue
+            if envelope.node:
+                self._heard_at[envelope.node] = now
+                engine.on_peer(envelope, packets, now, wall)
+            elif self._speaks_to_us(engine, envelope, identity, packets):
+                engine.on_client(identity, packets, now, wall)
+
+    def _envelope(self, frames: list[bytes]) -> Envelope:
+        if not frames:
+            raise BadFrame("a message without frames; the first is an envelope, then follows one packet each")
+        known = self._envelopes.get(frames[0])
+        if known is None:
+            known = decode_envelope(frames[0])
+            if len(self._envelopes) >= ENVELOPES_MAX:
+                self._envelopes.clear()
+            self._envelopes[frames[0]] = known
+        return known
+
+    def _complain(self, identity: bytes, error: BadFrame) -> None:
+        self.bad_frames += 1
+        if self.bad_frames & (self.bad_frames - 1) == 0:     # the 1st, 2nd, 4th, 8th ...: a flood must not fill the log
+            log.warning("node %s dropped bad frames (%d so far); the last: %s", self._config.id, self.bad_frames, error)
+        self._sockets.send(Envelope(), [(identity, Refused(0, Code.BAD_REQUEST, str(error)))])
+
+    def _speaks_to_us(self, engine: Engine, envelope: Envelope, identity: bytes, packets: list[Packet]) -> bool:
+        state = engine.state
+        if not envelope.cluster or state is None or (
+                (envelope.cluster, envelope.lineage) == (state.cluster_id, state.lineage)):
+            return True
+        text = (f"this node is of cluster {state.cluster_id}, lineage {state.lineage}; the request is for "
+                f"{envelope.cluster}, lineage {envelope.lineage}: check the seeds")
+        for packet in packets:
+            request = getattr(packet, "request", 0)
+            engine.effects.send(identity, Refused(request, Code.NOT_ALLOWED, text))
+        return False
+
+    def _hear(self, engine: Engine, now: float) -> None:
+        for frames in self._sockets.receive(self._sockets.heartbeats):
+            try:
+                heartbeat = decode(frames[-1])
+            except BadFrame as error:
+                self.bad_frames += 1
+                log.debug("a heartbeat that is none: %s", error)
+                continue
+            if isinstance(heartbeat, Heartbeat):
+                self._heard_at[heartbeat.node] = now
+                engine.on_heartbeat(heartbeat, now)
+
+    # --- what follows ---
+
+    def _perform(self, engine: Engine) -> None:
+        """Perform the effects of a turn, and of what the engine does when they are on disk."""
+        store, sockets = self._store, self._sockets
+        for _ in range(TURNS_MAX):
+            effects = engine.take()
+            self._note(effects)
+            if not effects.hold:
+                sockets.send(engine.envelope(), effects.now)
+            if not effects.must_commit and not self._is_late():
+                return
+            started = time.monotonic()
+            store.commit()
+            self.commit_s += time.monotonic() - started
+            self._dirty_since = None
+            if effects.hold:
+                sockets.send(engine.envelope(), effects.now)
+            sockets.send(engine.envelope(), effects.durable)
+            engine.durable(time.monotonic())
+        # More than that is left to the next turn, so that the sockets are read in between.
+
+    def _is_late(self) -> bool:
+        if not self._store.dirty:
+            self._dirty_since = None
+            return False
+        now = time.monotonic()
+        if self._dirty_since is None:
+            self._dirty_since = now
+        return now - self._dirty_since >= LAZY_S
+
+    def _note(self, effects: Effects) -> None:
+        for note in effects.notes:
+            level = logging.ERROR if note.kind.startswith(ALARM) else logging.INFO
+            log.log(level, "node %s: %s%s", self._config.id, note.kind, _facts(note),
+                    extra={"node": self._config.id, "event": note.kind, "facts": note.facts})
+
+    # --- once a tick ---
+
+    def _look_around(self, engine: Engine, now: float) -> None:
+        state = engine.state
+        interval = 0.1 if state is None else state.settings.heartbeat_ms / 1000
+        self._pulse.say(engine.heartbeat(now, _wall(), 0), interval)
+        self._facts = engine.facts()
+        if state is not None:
+            endpoints = self._sockets.endpoints()
+            for member in state.members:
+                if (member.status is Status.UP and member.id in endpoints
+                        and now - self._heard_at.get(member.id, now) > 1.5 * interval):
+                    self._try_door(member.id)
+                self._heard_at.setdefault(member.id, now)
+        serving, left = engine.serving, engine.left
+        if (serving, left) != (self.serving, self.left):
+            with self.changed:
+                self.serving, self.left = serving, left
+                self.changed.notify_all()
+
+    def _try_door(self, node_id: str) -> None:
+        now = time.monotonic()
+        endpoint = self._sockets.endpoints().get(node_id)
+        if endpoint is not None and now - self._door_at.get(node_id, 0.0) >= DOOR_EVERY_S:
+            self._door_at[node_id] = now
+            self._pulse.try_door(node_id, endpoint)
+
+    def _drain_wakes(self) -> None:
+        _drain(self._wakee)
+
+
+class _Forgotten(StoreError):
+    """The cluster does not list this node any more."""
+
+
+def chance() -> Callable[[], float]:
+    """Chance in [0, 1), seeded by the operating system."""
+    return random.SystemRandom().random
+
+
+def _wall() -> int:
+    return int(time.time() * 1000)
+
+
+def _facts(note: Note) -> str:
+    return "".join(f" {key}={value}" for key, value in note.facts.items())
+
+
+def _drain(socket: zmq.Socket[bytes]) -> None:
+    while True:
+        try:
+            socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+
+def _watch(poller: zmq.Poller, old: dict[zmq.Socket[bytes], str],
+           new: dict[zmq.Socket[bytes], str]) -> dict[zmq.Socket[bytes], str]:
+    """Poll the monitors of the present links, and no longer those that are closed."""
+    for socket in old.keys() - new.keys():
+        poller.unregister(socket)
+    for socket in new.keys() - old.keys():
+        poller.register(socket, zmq.POLLIN)
+    return new
+
+
+def _pair(context: zmq.Context[zmq.Socket[bytes]]) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+    """Two ends of a line inside the process: what other threads wake the loop with."""
+    wakee, waker = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    address = f"inproc://wake-{id(wakee)}"
+    wakee.bind(address)
+    waker.connect(address)
+    return waker, wakee

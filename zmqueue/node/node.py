@@ -1,0 +1,241 @@
+"""Node: one replica peer, embedded in a program or run by `zmqueue node`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import zmq
+
+from zmqueue.core.engine import EngineConfig
+from zmqueue.core.state import WEIGHT_MAX
+from zmqueue.core.tables import Table
+from zmqueue.errors import ZmqueueError
+from zmqueue.node.endpoints import Endpoint, parse_endpoint
+from zmqueue.node.identity import begin, bound
+from zmqueue.node.loop import Loop, chance
+from zmqueue.node.sockets import AddressInUse, Sockets, bind, common
+from zmqueue.settings import Settings
+from zmqueue.store import Directory, LmdbStore, StoreError, open_directory
+
+log = logging.getLogger("zmqueue.node")
+
+START_S = 30.0                         # start() waits that long to be a serving member
+LEAVE_S = 5.0                          # stop() waits that long for others to take its buckets over
+
+
+class NodeFailed(ZmqueueError):
+    """The node cannot start, or stopped by itself; the text says why. Nothing that was answered is lost by it."""
+
+    definite = True
+
+
+class Node:
+    """One replica peer: its own threads, no event loop needed, nothing global; several may live in one process.
+
+    `data`: its directory, made if missing. `listen`: `tcp://address:port` of its ROUTER; port 0 is any free one, and
+    is kept over restarts. `advertise`: the same as others reach it, where that differs. `found=True` founds a cluster
+    if the directory is empty; `join` are endpoints of members to be asked for membership; a directory that has a
+    cluster needs neither. `settings` are agreed at founding and ignored later. `heartbeat_port`: of its PUB socket
+    (0: any free one, kept). `weight`: its share of the buckets relative to others; 0 votes but holds nothing.
+    `zone`: replicas go to different zones where there are enough.
+
+    Raises ValueError for arguments that cannot be, at once; `start` raises NodeFailed and DirectoryInUse.
+    """
+
+    def __init__(self, data: str | os.PathLike[str], listen: str = "tcp://127.0.0.1:7400", *,
+                 advertise: str | None = None, found: bool = False, join: Sequence[str] = (),
+                 settings: Settings | None = None, heartbeat_port: int = 0, weight: int = 1, zone: str = "") -> None:
+        if isinstance(join, str):
+            raise ValueError(f"join is the text {join!r}; give a list of endpoints")
+        self._data = Path(data)
+        self._listen = parse_endpoint(listen, "listen", zero=True)
+        self._advertise = None if advertise is None else parse_endpoint(advertise, "advertise", zero=True)
+        self._join = tuple(str(parse_endpoint(seed, "join")) for seed in join)
+        self._found = found
+        self._settings = Settings() if settings is None else settings
+        self._heartbeat_port, self._weight, self._zone = heartbeat_port, weight, zone
+        if self._advertise is not None and self._advertise.wildcard:
+            raise ValueError(f"advertise is {advertise!r}; others cannot connect to that: name a host or an address")
+        if self._listen.wildcard and self._advertise is None:
+            raise ValueError(f"listen is {listen!r}, all addresses of this machine; say with advertise which of them "
+                             "others are to connect to")
+        if not 0 <= weight <= WEIGHT_MAX:
+            raise ValueError(f"weight is {weight}; it must be 0 to {WEIGHT_MAX}")
+        if not 0 <= heartbeat_port <= 65_535:
+            raise ValueError(f"heartbeat_port is {heartbeat_port}; it must be 0 (any free one) to 65535")
+        if found and weight == 0:
+            raise ValueError("a founder needs a weight above 0: somebody must hold the buckets")
+        self._id = ""
+        self._endpoint = ""
+        self._loop: Loop | None = None
+        self._store: LmdbStore | None = None
+        self._directory: Directory | None = None
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._pid = os.getpid()
+
+    # --- life ---
+
+    def start(self, wait: float = START_S) -> Node:
+        """Start, and return once the cluster lists this run of the node as up: it serves then.
+
+        `wait`: seconds for that; 0 returns at once (several nodes of one process that restart together need each
+        other). Raises NodeFailed with the reason, DirectoryInUse where another process has the directory.
+        """
+        self._check_process()
+        if self._loop is not None:
+            raise NodeFailed(f"node {self._id} runs already")
+        try:
+            self._open()
+        except BaseException:
+            self._release()
+            raise
+        if wait > 0:
+            self._wait_to_serve(wait)
+        return self
+
+    def _open(self) -> None:
+        self._directory = open_directory(self._data, create=self._found or bool(self._join))
+        store = self._store = LmdbStore(self._directory.store_path)
+        has_cluster = store.get(Table.META, b"state") is not None
+        if not has_cluster and not self._found and not self._join:
+            raise NodeFailed(f"{self._data} holds no cluster; found one with found=True (--found), or name members of "
+                             "the cluster to join (--join)")
+        run = begin(store)
+        self._id = run.id
+        context = self._context = zmq.Context()
+        context.setsockopt(zmq.MAX_SOCKETS, 4_096)
+        sockets = Sockets(context, self._listen, run.port)
+        publisher = context.socket(zmq.PUB)
+        common(publisher)
+        publisher.setsockopt(zmq.SNDHWM, 100)
+        publisher.setsockopt(zmq.LINGER, 0)
+        try:
+            heartbeat_port = bind(publisher, self._listen.at(self._heartbeat_port), run.heartbeat_port)
+        except AddressInUse:
+            publisher.close(0)
+            sockets.close()
+            raise
+        bound(store, run, sockets.port, heartbeat_port)
+        reachable = self._reachable(sockets.port)
+        self._endpoint = str(reachable)
+        config = EngineConfig(
+            id=run.id, incarnation=run.incarnation, nonce=run.nonce, endpoint=self._endpoint,
+            heartbeats=str(reachable.at(heartbeat_port)), jitter=chance(), seeds=self._join,
+            found=self._settings.agreed() if self._found else None, weight=self._weight, zone=self._zone)
+        if not has_cluster and not self._found:
+            log.info("node %s waits for a seed to take it in: %s", run.id, ", ".join(self._join))
+        self._loop = Loop(store, config, sockets, publisher, context)
+        self._loop.start()
+
+    def _reachable(self, port: int) -> Endpoint:
+        if self._advertise is None:
+            return self._listen.at(port)
+        return self._advertise if self._advertise.port else self._advertise.at(port)
+
+    def _wait_to_serve(self, wait: float) -> None:
+        loop = self._loop
+        assert loop is not None
+        with loop.changed:
+            loop.changed.wait_for(lambda: loop.serving or loop.ended.is_set(), wait)
+        if loop.error is not None:
+            self._release()
+            raise NodeFailed(f"node {self._id} stopped: {loop.error}") from loop.error
+        if not loop.serving:
+            state_known = bool(loop.statistics().get("epoch"))
+            self._end()
+            raise NodeFailed(
+                f"node {self._id} was not taken up within {wait:g} s: " + (
+                    "no majority of the voters answered, or they refuse this copy of the data because it is older "
+                    "than what they have seen of this node (their logs say so); start the other nodes, or start this "
+                    "one on an empty directory" if state_known else
+                    f"no member answered at {', '.join(self._join)}; check that they run"))
+
+    def stop(self, *, drain: bool = False) -> None:
+        """Stop: hand the buckets over first, then end. Returns within some seconds, whatever the others do.
+
+        `drain=True` leaves the cluster for good: this node's replicas are made anew elsewhere.
+        """
+        self._check_process()
+        loop = self._loop
+        if loop is None:
+            return
+        if not loop.ended.is_set() and loop.serving:
+            loop.call((lambda engine, now: engine.drain(now)) if drain else (lambda engine, now: engine.leave(now)))
+            with loop.changed:
+                loop.changed.wait_for(lambda: loop.left or loop.ended.is_set(), LEAVE_S)
+        self._end()
+
+    def _end(self) -> None:
+        if self._loop is not None:
+            self._loop.stop()
+        self._release()
+
+    def _release(self) -> None:
+        """Let go of everything that this object holds; also half-way through a start that failed."""
+        loop, self._loop = self._loop, None
+        store, self._store = self._store, None
+        if loop is None and store is not None:
+            store.close()
+        context, self._context = self._context, None
+        if context is not None:
+            context.destroy(linger=300)
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            directory.close()
+
+    def __enter__(self) -> Node:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.stop()
+
+    # --- facts ---
+
+    @property
+    def id(self) -> str:
+        """16 hex digits, drawn when the data directory was made; empty before the first start."""
+        return self._id
+
+    @property
+    def endpoint(self) -> str:
+        """Where clients and peers reach it: `tcp://host:port`; empty before the first start."""
+        return self._endpoint
+
+    @property
+    def serving(self) -> bool:
+        """True while the cluster lists this run of the node as up."""
+        return self._loop is not None and self._loop.serving
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the node stopped by itself, or None."""
+        return None if self._loop is None else self._loop.error
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the node has ended by itself; True if it has."""
+        return True if self._loop is None else self._loop.ended.wait(timeout)
+
+    def statistics(self) -> dict[str, int | float | str]:
+        """Counts since the start, and what the node is now: epoch, buckets by role, packets, commits, bytes, alarms."""
+        self._check_process()
+        loop, store = self._loop, self._store
+        if loop is None or store is None:
+            return {"id": self._id, "serving": False}
+        facts = store.statistics()
+        return {**loop.statistics(), "id": self._id, "endpoint": self._endpoint, "serving": loop.serving,
+                "used_bytes": facts.used_bytes, "map_bytes": facts.map_bytes, "commits": facts.commits,
+                "at": time.time()}
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise NodeFailed("this node belongs to the process that made it; nothing of it survives a fork: make "
+                             "another Node in this process, on another directory")
+
+
+__all__ = ["AddressInUse", "Node", "NodeFailed", "StoreError"]
