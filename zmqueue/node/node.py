@@ -20,12 +20,14 @@ from zmqueue.node.identity import begin, bound
 from zmqueue.node.loop import Loop, chance
 from zmqueue.node.sockets import AddressInUse, Sockets, bind, common
 from zmqueue.settings import Settings
-from zmqueue.store import Directory, LmdbStore, StoreError, open_directory
+from zmqueue.store import Directory, DirectoryInUse, LmdbStore, StoreError, open_directory
 
 log = logging.getLogger("zmqueue.node")
 
 START_S = 30.0                         # start() waits that long to be a serving member
 LEAVE_S = 5.0                          # stop() waits that long for others to take its buckets over
+
+_WORDS = "found a cluster with found=True (--found), or name members of the cluster to join (--join)"
 
 
 class NodeFailed(ZmqueueError):
@@ -91,6 +93,12 @@ class Node:
             raise NodeFailed(f"node {self._id} runs already")
         try:
             self._open()
+        except DirectoryInUse:
+            self._release()
+            raise
+        except StoreError as error:
+            self._release()
+            raise NodeFailed(f"the node in {self._data} cannot start: {error}") from error
         except BaseException:
             self._release()
             raise
@@ -99,12 +107,13 @@ class Node:
         return self
 
     def _open(self) -> None:
+        if not self._data.exists() and not self._found and not self._join:
+            raise NodeFailed(f"there is no directory {self._data}; {_WORDS}")
         self._directory = open_directory(self._data, create=self._found or bool(self._join))
         store = self._store = LmdbStore(self._directory.store_path)
         has_cluster = store.get(Table.META, b"state") is not None
         if not has_cluster and not self._found and not self._join:
-            raise NodeFailed(f"{self._data} holds no cluster; found one with found=True (--found), or name members of "
-                             "the cluster to join (--join)")
+            raise NodeFailed(f"{self._data} holds no cluster; {_WORDS}")
         run = begin(store)
         self._id = run.id
         context = self._context = zmq.Context()

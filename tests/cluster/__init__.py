@@ -1,0 +1,1 @@
+"""Real clusters: node processes, real sockets, real files."""

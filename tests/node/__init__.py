@@ -1,0 +1,1 @@
+"""The node: embedded, on real sockets and files."""
