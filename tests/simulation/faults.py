@@ -1,4 +1,4 @@
-"""Faults by swarm: each seed draws which kinds it uses and how hard, so that rare mixtures are met (Groce et al., 2012).
+"""Faults by swarm: each seed draws which kinds it uses and how hard, so that rare mixtures are met (Groce, 2012).
 
 A run in which everything goes wrong all the time gets nowhere, and one in which each fault is rare meets no two of
 them at once; a draw of kinds per seed gives both, and all in between.

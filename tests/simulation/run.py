@@ -1,4 +1,4 @@
-"""One seed, one run: a cluster, its programs, its faults and its checkers; then calm, and all must be well in the end."""
+"""One seed, one run: a cluster, its programs, its faults and its checkers; then calm, and all must end well."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.simulation.checkers.ending import Ending
 from tests.simulation.checkers.logs import Logs
 from tests.simulation.checkers.states import States
 from tests.simulation.faults import Faults
+from tests.simulation.tuning import Sizes, tuned
 from tests.simulation.workload import Load, Workload
 from zmqueue.core.state import Agreed
 from zmqueue.testing import Pace, VirtualCluster
@@ -59,7 +60,8 @@ def draw_settings(dice: random.Random) -> Agreed:
         buckets=dice.choice((2, 4, 8)), replicas=dice.choice((2, 3, 3, 3, 5)), min_in_sync=dice.choice((1, 2, 2, 2, 3)),
         vnodes=16, heartbeat_ms=100, suspicion_ms=dice.choice((400, 1_000)),
         replica_timeout_ms=dice.choice((400, 1_000)), grace_ms=dice.choice((2_500, 8_000)),
-        session_ms=dice.choice((800, 2_500)), lease_ms=dice.choice((800, 3_000)), deliveries_max=dice.choice((0, 3, 10)))
+        session_ms=dice.choice((800, 2_500)), lease_ms=dice.choice((800, 3_000)),
+        deliveries_max=dice.choice((0, 3, 10)))
 
 
 class Run:
@@ -67,6 +69,7 @@ class Run:
 
     def __init__(self, seed: int, keep: int) -> None:
         self.dice = dice = random.Random(seed)
+        self.sizes = Sizes.draw(dice)
         settings = draw_settings(dice)
         self.states = States()
         self.logs = Logs(self.states, settings.buckets)
@@ -91,14 +94,15 @@ class Run:
         faults.stop()
         workload.calm()
         self.calm_since = cluster.time.now
-        Ending(cluster, self.states, self.logs, self.answers).check(CALM_MAX)
+        Ending(cluster, self.states, self.logs, self.answers, lambda: workload.pending).check(CALM_MAX)
 
 
 def run_seed(seed: int, keep: int = 200) -> Outcome:
     """Run one seed. The last `keep` events are in the outcome's trace."""
     run, outcome = Run(seed, keep), Outcome(seed)
     try:
-        run.play()
+        with tuned(run.sizes):
+            run.play()
     except Violation as violation:
         outcome.checker, outcome.what = violation.checker, violation.what
     except Exception as error:

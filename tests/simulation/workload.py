@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zmqueue.client.calls import SubmitCall
+from zmqueue.client.calls import LeaseSayCall, SubmitCall
 from zmqueue.client.leasing import Holding
 from zmqueue.core.ids import parse_token
 from zmqueue.core.operations import How
@@ -62,6 +62,7 @@ class Producer:
         self.client = cluster.client()
         self.done = False                  # submits no more
         self._cluster, self._load, self._dice = cluster, load, dice
+        self.pending = 0                   # submits that are not finished, and repeats that are planned
         self._known: list[bytes] = []      # ids that may be asked after
         self._bodies: dict[bytes, tuple[str, bytes]] = {}
         self._plan()
@@ -76,6 +77,7 @@ class Producer:
         queue = dice.choice(QUEUES)
         bodies = [dice.randbytes(dice.randrange(load.body_bytes_max)) for _ in range(dice.randint(1, load.batch_max))]
         delay_ms = dice.randrange(1, 2_000) if dice.random() < load.delay else 0
+        self.pending += 1
         self.client.submit(queue, bodies, dice.choice((0.3, 2.0, 10.0)), delay_ms=delay_ms, notify=self._submitted)
         if dice.random() < load.ask and self._known:
             self.client.ask(dice.choice(self._known), dice.choice((0.2, 3.0)), settled=dice.random() < 0.5)
@@ -83,6 +85,7 @@ class Producer:
 
     def _submitted(self, call: SubmitCall) -> None:
         """Of each message: it is known, or it is asked for again, under the same id."""
+        self.pending -= 1
         errors = call.error.errors if isinstance(call.error, SubmitManyFailed) else {0: call.error}
         for index, item in enumerate(call.items):
             if item.id is None:
@@ -97,6 +100,7 @@ class Producer:
 
     def _repeat(self, message_id: bytes, pause: float) -> None:
         queue, body = self._bodies[message_id]
+        self.pending += 1
 
         def repeat() -> None:
             if self.client.running:
@@ -129,8 +133,10 @@ class Worker:
         client.freed(self._slots)
         roll = 1.0 if self.diligent else dice.random()
         for limit, act in (
-                (load.nack, lambda: client.settle(holding, How.NACK, error="again", delay_ms=dice.choice((0, 0, 300)))),
-                (load.reject, lambda: client.settle(holding, How.REJECT, error="never")),
+                (load.nack, lambda: client.settle(holding, How.NACK, error="again", delay_ms=dice.choice((0, 0, 300)),
+                                                  notify=lambda call: self._settled(holding, call))),
+                (load.reject, lambda: client.settle(holding, How.REJECT, error="never",
+                                                    notify=lambda call: self._settled(holding, call))),
                 (load.give_back, lambda: client.give_back(holding)),
                 (load.forget, self._forget(holding)),
                 (load.extend, lambda: self._extend(holding))):
@@ -138,7 +144,12 @@ class Worker:
                 act()
                 return
             roll -= limit
-        client.settle(holding, How.ACK, b"%s %d %s" % (client.identity, holding.fencing, dice.randbytes(4)))
+        client.settle(holding, How.ACK, b"%s %d %s" % (client.identity, holding.fencing, dice.randbytes(4)),
+                      timeout=dice.choice((0.5, 10.0)), notify=lambda call: self._settled(holding, call))
+
+    def _settled(self, holding: Holding, call: LeaseSayCall) -> None:
+        if call.error is not None:
+            holding.renew = False          # as a worker does: the outcome does not count, others may try
 
     def _forget(self, holding: Holding) -> Callable[[], object]:
         def forget() -> None:
@@ -164,12 +175,18 @@ class Workload:
 
     def crash_one(self) -> None:
         """One program dies, or ends in order, and another is started."""
-        gone = self._dice.choice((*self.producers, *self.workers))
+        programs: list[Producer | Worker] = [*self.producers, *self.workers]
+        gone = self._dice.choice(programs)
         end(gone.client, crash=self._dice.random() < 0.7)
         if isinstance(gone, Producer):
             self.producers[self.producers.index(gone)] = Producer(self._cluster, self._load, self._own())
         else:
             self.workers[self.workers.index(gone)] = Worker(self._cluster, self._load, self._own())
+
+    @property
+    def pending(self) -> int:
+        """Submits whose fate is not known yet to programs that live."""
+        return sum(producer.pending for producer in self.producers)
 
     def calm(self) -> None:
         """Submit no more, and work off what is there."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from zmqueue.core.agreement import Cloned, Forked
 from zmqueue.core.effects import Address, Effects, Note
 from zmqueue.core.engine import Engine, EngineConfig
@@ -66,6 +68,8 @@ class VirtualNode:
         self._inbox: deque[Callable[[Engine, float, int], None]] = deque()
         self._busy = False
         self._planned = False              # a turn is planned
+        self._tick_due = False
+        self._said: Heartbeat | None = None      # what is published
         self._dirty_since: float | None = None
         self._synced: Effects | None = None      # a sync that ended while the node was paused
 
@@ -82,7 +86,8 @@ class VirtualNode:
         self.incarnation += 1              # on disk before anything else
         self.nonce = self._random.getrandbits(63)
         self.ended, self.paused = "", False
-        self._busy = self._planned = False
+        self._busy = self._planned = self._tick_due = False
+        self._said = None
         self._dirty_since = self._synced = None
         self._inbox.clear()
         self._cluster.trace.add(self.name, "starts", f"incarnation {self.incarnation}")
@@ -113,7 +118,8 @@ class VirtualNode:
         self._stop("")
 
     def _stop(self, why: str) -> None:
-        self.engine = None
+        self.engine = self._synced = None
+        self.paused = False
         self.ended = why
         self._life += 1
         self._inbox.clear()
@@ -178,8 +184,7 @@ class VirtualNode:
     def _every_tick(self, life: int) -> None:
         if life != self._life:
             return
-        if not self._inbox or len(self._inbox) < MESSAGES_PER_TURN:
-            self._inbox.append(lambda engine, now, wall: engine.tick(now, wall))
+        self._tick_due = True
         self._plan_turn()
         self._cluster.time.after(self.pace.tick, partial(self._every_tick, life))
 
@@ -204,6 +209,10 @@ class VirtualNode:
         try:
             for _ in range(min(len(self._inbox), MESSAGES_PER_TURN)):
                 self._inbox.popleft()(engine, now, wall)
+            if self._tick_due:
+                self._tick_due = False
+                engine.tick(now, wall)
+                self._said = engine.heartbeat(now, wall, 0)
             engine.finish(now)
         except (Cloned, Forked) as error:
             self.disk.crash()
@@ -227,7 +236,7 @@ class VirtualNode:
             self._busy = True
             self._dirty_since = None
             self.disk.sync(partial(self._sync_ended, effects))
-        elif self._inbox:
+        elif self._inbox or self._tick_due:
             self._plan_turn()
 
     def _sync_ended(self, effects: Effects) -> None:
@@ -268,11 +277,10 @@ class VirtualNode:
             self._cluster.deliver(self, to, (envelope, *map(encode, of_target)), of_target)
 
     def _every_heartbeat(self, life: int) -> None:
-        engine = self.engine
-        if life != self._life or engine is None:
+        """Publish what the engine said of itself at the last tick, with the age of what the disk is busy with (C9)."""
+        if life != self._life:
             return
-        if not self.paused:
-            heartbeat = engine.heartbeat(self.clock.monotonic(), self.clock.wall(), int(self.disk.age * 1_000))
-            if heartbeat is not None:
-                self._cluster.publish(self, encode(heartbeat))
+        if self._said is not None and not self.paused:
+            self._cluster.publish(self, encode(replace(
+                self._said, disk_age=int(self.disk.age * 1_000), wall=self.clock.wall())))
         self._cluster.time.after(self._cluster.heartbeat_s, partial(self._every_heartbeat, life))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.simulation.checkers import Violation
 from tests.simulation.checkers.answers import Answers
 from tests.simulation.checkers.logs import Logs, content
@@ -14,6 +16,9 @@ from zmqueue.testing import VirtualCluster
 ASKED_AT_END = 12
 """Confirmed messages that a fresh client asks after, at most."""
 
+IN_FLIGHT = ("leases", "locked", "pending_bytes", "granting_bytes", "requests_pending")
+"""What a node's statistics must be free of when all is done."""
+
 
 class Ending:
     """The checks at the end of a run."""
@@ -23,8 +28,11 @@ class Ending:
     LOST = "nothing confirmed is lost"
     ALARM = "no alarm while disks are honest"
 
-    def __init__(self, cluster: VirtualCluster, states: States, logs: Logs, answers: Answers) -> None:
+    def __init__(self, cluster: VirtualCluster, states: States, logs: Logs, answers: Answers,
+                 pending: Callable[[], int]) -> None:
+        """`pending()`: how many submits are under way."""
         self._cluster, self._states, self._logs, self._answers = cluster, states, logs, answers
+        self._pending = pending
 
     def check(self, limit: float) -> None:
         """Let time pass until all is well, and look. Raises Violation."""
@@ -43,6 +51,8 @@ class Ending:
         cluster, latest = self._cluster, self._states.latest
         if not cluster.is_whole():
             return f"not whole in {self._short(cluster.state)}"
+        if pending := self._pending():
+            return f"{pending} submits are not finished"
         if latest is None or cluster.state != latest:
             return "the newest chosen state is not known to all"
         for bucket, model in enumerate(self._logs.models):
@@ -76,7 +86,7 @@ class Ending:
             if front is None:
                 continue
             facts = front.statistics()
-            left = {name: facts[name] for name in ("leases", "locked", "pending_bytes", "granting_bytes") if facts[name]}
+            left = {name: facts[name] for name in IN_FLIGHT if facts[name]}
             if left:
                 raise Violation(self.WHOLE, f"{node.name} still holds {left}")
 
@@ -98,7 +108,8 @@ class Ending:
                 for message_id, life in model.lives.items():
                     record = replica.machine.find(message_id)
                     if record is None or record.state is not life.state or record.result != life.result:
-                        raise Violation(self.LOST, f"{node.name} says of {message_id.hex()} {record}, committed is {life}")
+                        raise Violation(self.LOST, f"{node.name} says of {message_id.hex()} {record}, "
+                                                   f"committed is {life}")
 
     def _check_found(self) -> None:
         """Each confirmed message is stored; a fresh client finds some of them."""

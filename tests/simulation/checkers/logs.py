@@ -52,6 +52,7 @@ class Logs(Observer):
         self.nodes: dict[str, VirtualNode] = {}       # by id
         self._seen: dict[Key, Seen] = {}
         self._committers: dict[tuple[int, int], str] = {}
+        self._tails: dict[Key, dict[int, Entry]] = {}
         self._identities: dict[tuple[int, int, int], bytes] = {}
         states.on_chosen.append(self._chosen)
 
@@ -74,6 +75,7 @@ class Logs(Observer):
     def stopped(self, node: VirtualNode) -> None:
         for bucket in range(len(self.committed)):
             self._seen.pop((node.name, bucket), None)
+            self._tails.pop((node.name, bucket), None)
         self._check_disk(node)
 
     def _chosen(self, state: ClusterState) -> None:
@@ -97,11 +99,17 @@ class Logs(Observer):
         log, committed = replica.copy.log, self.committed[bucket]
         known = 0 if seen is None else seen.commit
         if seen is not None and seen.copy == replica.copy.number and replica.commit < known:
-            raise Violation(self.PREFIXES, f"{node.name} takes back commits of bucket {bucket}: {known} to {replica.commit}")
+            raise Violation(self.PREFIXES, f"{node.name} takes back commits of bucket {bucket}: {known} to "
+                                           f"{replica.commit}")
         if seen is not None and seen.copy != replica.copy.number and replica.commit > known:
             self._snapshot(node, bucket, replica)
-        for seq in range(max(known, log.base_seq) + 1, replica.commit + 1):
-            entry = log.entry(seq)
+        tail = self._tails.setdefault((node.name, bucket), {})
+        for seq in range(known + 1, replica.commit + 1):
+            # What a turn commits, it may also compact away: a primary's entries were noted when it appended them.
+            entry = log.entry(seq) if seq > log.base_seq else tail.get(seq)
+            tail.pop(seq, None)
+            if entry is None:
+                continue
             if seq > len(committed):
                 self._commit(node, bucket, replica, seen, seq, entry)
             elif committed[seq - 1] != entry:
@@ -111,7 +119,10 @@ class Logs(Observer):
             raise Violation(self.PREFIXES, f"{node.name} has bucket {bucket} committed to {replica.commit}, "
                                            f"but only {len(committed)} entries ever were")
         if replica.role is Role.PRIMARY:
-            self._name(bucket, replica, 0 if seen is None or seen.role is not Role.PRIMARY else seen.end)
+            begun = seen is None or seen.role is not Role.PRIMARY or seen.term != replica.term
+            self._name(bucket, replica, tail, 0 if begun or seen is None else seen.end)
+        else:
+            tail.clear()
 
     def _commit(self, node: VirtualNode, bucket: int, replica: Replica, seen: Seen | None, seq: int,
                 entry: Entry) -> None:
@@ -131,14 +142,15 @@ class Logs(Observer):
         try:
             self.models[bucket].apply(seq, operation)
         except Unfit as error:
-            raise Violation(self.DECISIONS, f"entry {seq} of bucket {bucket} does not fit: {error}; {operation}") from None
+            raise Violation(self.DECISIONS, f"entry {seq} of bucket {bucket} does not fit: {error}; "
+                                            f"{operation}") from None
         self._check_holders(bucket)
 
-    def _name(self, bucket: int, replica: Replica, known: int) -> None:
+    def _name(self, bucket: int, replica: Replica, tail: dict[int, Entry], known: int) -> None:
         """A primary's entries of its own term: the pair of term and seq is used once (R1)."""
         log = replica.copy.log
         for seq in range(max(known, log.base_seq, replica.commit) + 1, replica.end + 1):
-            term, data = log.entry(seq)
+            term, data = tail[seq] = log.entry(seq)
             if self._identities.setdefault((bucket, term, seq), data) != data:
                 raise Violation(self.IDENTITY, f"entry {seq} of term {term} of bucket {bucket} is two operations")
 
