@@ -1,0 +1,114 @@
+"""`python -m tests.simulate`: run many seeds, and say what they found and how to see it again.
+
+    python -m tests.simulate --seeds 1000 [--start S] [--json]     many seeds
+    python -m tests.simulate --seeds 1 --start S --trace           one of them, with its last events
+
+Exit status 0: no violation; 1: some; 2: wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from tests.simulation import test_directed
+from tests.simulation.run import Outcome, run_seed
+
+SHOWN_MAX = 40
+"""Lines of a failed run's trace that are shown unless more are asked for."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what the command line says; return the exit status."""
+    options = _options(arguments)
+    started = time.perf_counter()
+    tell: Callable[[str], None] = (lambda text: print(text, file=sys.stderr)) if options.json else print
+    total = Total()
+    for seed in range(options.start, options.start + options.seeds):
+        outcome = run_seed(seed, keep=options.trace or SHOWN_MAX)
+        total.add(outcome)
+        if not outcome.passed:
+            tell(f"seed {seed}: {outcome.checker}: {outcome.what}\n  again: {outcome.command}")
+        if options.trace or not outcome.passed:
+            tell("\n".join(f"  {line}" for line in outcome.trace[-(options.trace or SHOWN_MAX):]))
+    schedules = [] if options.trace else _schedules()
+    report = total.report(schedules, time.perf_counter() - started)
+    if options.json:
+        print(json.dumps(report, indent=2))
+    else:
+        _summary(report)
+    return 1 if total.failed or not all(schedule["passed"] for schedule in schedules) else 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulate", description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=_number, required=True, metavar="N", help="how many seeds to run")
+    parser.add_argument("--start", type=_number, default=0, metavar="S", help="the first seed (0)")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.add_argument("--trace", type=_number, nargs="?", const=200, default=0, metavar="LINES",
+                        help="show the last events of every run (200)")
+    return parser.parse_args(arguments)
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+class Total:
+    """The sums over all seeds."""
+
+    def __init__(self) -> None:
+        self.failed: list[dict[str, object]] = []
+        self._sums: Counter[str] = Counter()
+        self._faults: Counter[str] = Counter()
+        self._hash = hashlib.sha256()
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one run."""
+        self._sums.update(seeds=1, steps=outcome.steps, epochs=outcome.epochs, commits=outcome.commits,
+                          confirmed=outcome.confirmed, delivered=outcome.delivered, settled=outcome.settled,
+                          negatives=outcome.negatives, snapshots=outcome.snapshots)
+        self._faults.update(outcome.faults)
+        self._hash.update(outcome.trace_sha256.encode())
+        if not outcome.passed:
+            self.failed.append({"seed": outcome.seed, "checker": outcome.checker, "command": outcome.command})
+
+    def report(self, schedules: list[dict[str, object]], seconds: float) -> dict[str, object]:
+        """What INTERFACE promises, and some more."""
+        names = ("seeds", "steps", "epochs", "commits", "confirmed", "delivered", "settled", "negatives", "snapshots")
+        return {**{name: self._sums[name] for name in names}, "faults": dict(sorted(self._faults.items())),
+                "violations": len(self.failed), "failed": self.failed, "schedules": schedules,
+                "trace_sha256": self._hash.hexdigest(), "seconds": seconds}
+
+
+def _schedules() -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+    for name, schedule in test_directed.SCHEDULES.items():
+        try:
+            schedule()
+        except AssertionError:
+            found.append({"name": name, "passed": False})
+        else:
+            found.append({"name": name, "passed": True})
+    return found
+
+
+def _summary(report: dict[str, object]) -> None:
+    for name, value in report.items():
+        if name == "failed":
+            continue
+        if isinstance(value, float):
+            value = f"{value:.1f}"
+        print(f"{name:<14}{value}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
