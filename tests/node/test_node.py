@@ -124,10 +124,10 @@ def test_garbage_on_the_wire_harms_nobody(make: Make, stranger: zmq.Socket[bytes
     deadline = time.monotonic() + 10.0
     while not {7, 8} <= seen and time.monotonic() < deadline:
         if stranger.poll(100):
-            answer = decode(stranger.recv_multipart()[-1])
-            assert isinstance(answer, Refused)
-            assert answer.text
-            seen.add(answer.request)
+            for answer in map(decode, stranger.recv_multipart()[1:]):
+                assert isinstance(answer, Refused)
+                assert answer.text
+                seen.add(answer.request)
     assert {7, 8} <= seen, "a request that cannot be is answered with the reason"
     assert 0 in seen, "a frame that is no packet is answered too"
     with socket.create_connection((node.endpoint[6:].rsplit(":", 1)[0], int(node.endpoint.rsplit(":", 1)[1]))) as raw:
