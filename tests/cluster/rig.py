@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import select
@@ -196,7 +197,7 @@ class Flow:
     def gap(self, buckets: set[int], since: float) -> float:
         """The longest time between two confirmed submits over these buckets, seconds, from a second before `since`."""
         moments = sorted(at for at, bucket, _ in self.confirmed if bucket in buckets and at >= since - 1.0)
-        return max((later - earlier for earlier, later in zip(moments, moments[1:], strict=False)), default=99.0)
+        return max((later - earlier for earlier, later in itertools.pairwise(moments)), default=99.0)
 
     def await_count(self, count: int, wait: float = 30.0) -> None:
         eventually(lambda: len(self.confirmed) >= count, wait, lambda: f"{len(self.confirmed)} of {count}")
@@ -204,7 +205,7 @@ class Flow:
 
 def state_of(client: zmqueue.Client) -> ClusterState:
     """The cluster state, as any client fetches it."""
-    state = client._core.routing.state                        # noqa: SLF001 -- the rig looks inside
+    state = client._core.routing.state
     assert isinstance(state, ClusterState)
     return state
 

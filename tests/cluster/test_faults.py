@@ -1,4 +1,4 @@
-"""Real processes that are killed, paused, restarted, joined and stopped while requests flow: nothing confirmed is lost."""
+"""Real processes are killed, paused, restarted, joined and stopped while requests flow: nothing confirmed is lost."""
 
 from __future__ import annotations
 

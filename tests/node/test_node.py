@@ -43,10 +43,10 @@ def test_a_restarted_node_still_has_what_it_confirmed(make: Make) -> None:
 
 
 def test_an_empty_directory_needs_an_explicit_word(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(zmqueue.NodeFailed, match="--found.*--join"):
+    with pytest.raises(zmqueue.NodeFailed, match=r"--found.*--join"):
         make("a").start()
     (tmp_path / "b").mkdir()
-    with pytest.raises(zmqueue.NodeFailed, match="--found.*--join"):
+    with pytest.raises(zmqueue.NodeFailed, match=r"--found.*--join"):
         make("b").start()
 
 
@@ -210,7 +210,7 @@ def test_an_older_copy_of_a_directory_is_refused_and_harms_nobody(three: list[zm
     shutil.copytree(tmp_path / "old", tmp_path / "c")
     with zmqueue.Client(three[0].endpoint, three[1].endpoint) as client:
         tickets = client.submit_many("jobs", [b"x"] * 50)
-        with pytest.raises(zmqueue.NodeFailed, match="older|cop"):
+        with pytest.raises(zmqueue.NodeFailed, match=r"older|cop"):
             make("c").start(wait=4.0)
         assert client.submit("jobs", b"y").token
         assert {ticket.status().state for ticket in tickets} == {"ready"}

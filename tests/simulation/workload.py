@@ -12,12 +12,16 @@ from dataclasses import dataclass
 
 from zmqueue.client.calls import LeaseSayCall, SubmitCall
 from zmqueue.client.leasing import Holding
-from zmqueue.core.ids import parse_token
+from zmqueue.core.ids import bucket_of, parse_token
 from zmqueue.core.operations import How
+from zmqueue.core.packets import Ask
 from zmqueue.errors import SubmitManyFailed, SubmitTimeout
 from zmqueue.testing import VirtualClient, VirtualCluster
 
 QUEUES = ("red", "blue")
+
+FIRST_PROBE = 1 << 32
+"""Above the numbers of all requests that a client draws itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Load:
     again: float                           # a confirmed submit is repeated
     ask: float                             # a producer asks after a message, per submit
     delay: float                           # a submit is for later
+    probe: float                           # seconds between two probes; 0: nobody probes
     lease_ms: int                          # of workers' leases; 0: the cluster's default
 
     @staticmethod
@@ -51,7 +56,7 @@ class Load:
             batch_max=dice.choice((1, 3, 8)), body_bytes_max=dice.choice((8, 64, 600)), slots=dice.choice((1, 3, 8)),
             handle_max=dice.choice((0.01, 0.1, 1.0)), nack=sometimes(0.05, 0.3), reject=sometimes(0.05),
             give_back=sometimes(0.1), forget=sometimes(0.02, 0.1), extend=sometimes(0.1, 0.4),
-            again=sometimes(0.1, 0.3), ask=dice.choice((0.1, 0.5, 1.0)), delay=sometimes(0.1),
+            again=sometimes(0.1, 0.3), ask=dice.choice((0.1, 0.5, 1.0)), delay=sometimes(0.1), probe=dice.choice((0.0, 0.02, 0.1)),
             lease_ms=dice.choice((0, 0, 400)))
 
 
@@ -63,7 +68,7 @@ class Producer:
         self.done = False                  # submits no more
         self._cluster, self._load, self._dice = cluster, load, dice
         self.pending = 0                   # submits that are not finished, and repeats that are planned
-        self._known: list[bytes] = []      # ids that may be asked after
+        self.known: list[bytes] = []      # ids that may be asked after
         self._bodies: dict[bytes, tuple[str, bytes]] = {}
         self._plan()
 
@@ -79,8 +84,8 @@ class Producer:
         delay_ms = dice.randrange(1, 2_000) if dice.random() < load.delay else 0
         self.pending += 1
         self.client.submit(queue, bodies, dice.choice((0.3, 2.0, 10.0)), delay_ms=delay_ms, notify=self._submitted)
-        if dice.random() < load.ask and self._known:
-            self.client.ask(dice.choice(self._known), dice.choice((0.2, 3.0)), settled=dice.random() < 0.5)
+        if dice.random() < load.ask and self.known:
+            self.client.ask(dice.choice(self.known), dice.choice((0.2, 3.0)), settled=dice.random() < 0.5)
         self._plan()
 
     def _submitted(self, call: SubmitCall) -> None:
@@ -92,7 +97,7 @@ class Producer:
                 continue
             error, self._bodies[item.id] = errors.get(index), (call.queue, item.draft.payload)
             if error is None:
-                self._known.append(item.id)
+                self.known.append(item.id)
                 if not self.done and self._dice.random() < self._load.again:
                     self._repeat(item.id, self._dice.random() * 3.0)
             elif isinstance(error, SubmitTimeout) and self._dice.random() < 0.7:
@@ -162,6 +167,28 @@ class Worker:
         self._cluster.time.after(self._dice.random(), lambda: self._end(holding))
 
 
+class Prober:
+    """Asks every node, whoever is primary, after what was confirmed most lately: a node that does not know that it is
+    deposed must not deny it. A client that knows its way would seldom ask the wrong one."""
+
+    def __init__(self, cluster: VirtualCluster, load: Load, dice: random.Random, workload: Workload) -> None:
+        self.client = cluster.client()
+        self._cluster, self._load, self._dice, self._workload = cluster, load, dice, workload
+        self._request = FIRST_PROBE
+        self._probe()
+
+    def _probe(self) -> None:
+        self._cluster.time.after(self._load.probe * 2 * self._dice.random(), self._probe)
+        known = self._dice.choice(self._workload.producers).known
+        if not known:
+            return
+        message_id = known[-1] if self._dice.random() < 0.7 else self._dice.choice(known)
+        bucket = bucket_of(message_id, self._cluster.settings.buckets)
+        for node in self._cluster.running:
+            self._request += 1
+            self.client.post(node.endpoint, [Ask(self._request, bucket, message_id, 0, True)])
+
+
 class Workload:
     """All programs of one run. When one of them crashes, another takes its place."""
 
@@ -169,6 +196,8 @@ class Workload:
         self._cluster, self._load, self._dice = cluster, load, dice
         self.producers = [Producer(cluster, load, self._own()) for _ in range(load.producers)]
         self.workers = [Worker(cluster, load, self._own()) for _ in range(load.workers)]
+        if load.probe:
+            Prober(cluster, load, self._own(), self)
 
     def _own(self) -> random.Random:
         return random.Random(self._dice.getrandbits(64))

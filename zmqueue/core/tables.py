@@ -1,4 +1,4 @@
-"""The contract between the core and a store: ordered tables of bytes, changed in batches that become durable as a whole.
+"""The contract between core and store: ordered tables of bytes, changed in batches that become durable as a whole.
 
 The core reads and writes through these protocols only; `zmqueue.store` has the two implementations (LMDB and the
 in-memory twin for simulation), and one contract suite holds for both.

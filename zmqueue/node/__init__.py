@@ -1,4 +1,5 @@
 """The node: the only place where the clock, the network and the disk are touched."""
+from __future__ import annotations
 
 from zmqueue.node.node import Node, NodeFailed
 from zmqueue.node.sockets import AddressInUse

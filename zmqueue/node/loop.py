@@ -33,7 +33,7 @@ log = logging.getLogger("zmqueue.node")
 
 TICK_S = 0.025                         # how often the engine looks at its timers
 LAZY_S = 0.05                          # a batch that nobody waits for is made durable after that
-TURNS_MAX = 64                         # commits in a row for one turn's events; more means that something runs in circles
+TURNS_MAX = 64                         # commits in a row for one turn's events; the rest waits for the next turn
 DOOR_EVERY_S = 0.1                     # a silent peer's door is tried that often
 ENVELOPES_MAX = 10_000                 # envelopes remembered as bytes, since a peer sends the same again and again
 

@@ -105,6 +105,10 @@ class VirtualClient:
         slots.free += many
         self._plan_turn()
 
+    def post(self, endpoint: str, packets: Sequence[Request]) -> None:
+        """Send packets of the caller's own making; nobody here waits for the answers (an `Observer` sees them)."""
+        self._send(endpoint, packets)
+
     # --- life ---
 
     def crash(self) -> None:
