@@ -34,9 +34,8 @@ from zmqueue.errors import (
     UnknownToken,
     ZmqueueError,
 )
-from zmqueue.node import AddressInUse, Node, NodeFailed
+from zmqueue.node import AddressInUse, DirectoryInUse, Node, NodeFailed
 from zmqueue.settings import Settings
-from zmqueue.store import DirectoryInUse
 
 __version__ = "0.1.0"
 

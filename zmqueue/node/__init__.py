@@ -3,5 +3,6 @@ from __future__ import annotations
 
 from zmqueue.node.node import Node, NodeFailed
 from zmqueue.node.sockets import AddressInUse
+from zmqueue.store import DirectoryInUse
 
-__all__ = ["AddressInUse", "Node", "NodeFailed"]
+__all__ = ["AddressInUse", "DirectoryInUse", "Node", "NodeFailed"]

@@ -8,7 +8,7 @@ from zmqueue.testing.disk import Disk, DiskSpeed
 from zmqueue.testing.network import Network, Traffic, Weather
 from zmqueue.testing.node import Pace, VirtualNode
 from zmqueue.testing.observer import Observer
-from zmqueue.testing.trace import Trace
+from zmqueue.testing.journal import Trace
 
 __all__ = [
     "Disk",

@@ -29,7 +29,7 @@ from zmqueue.testing.disk import DiskSpeed
 from zmqueue.testing.network import Network, Traffic, Weather
 from zmqueue.testing.node import Frames, Pace, VirtualNode
 from zmqueue.testing.observer import Observer
-from zmqueue.testing.trace import Trace
+from zmqueue.testing.journal import Trace
 
 MakeEngine = Callable[[Tables, EngineConfig, float], Engine]
 
