@@ -8,13 +8,29 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from tests.simulation.workload import Workload
+from zmqueue.core.changes import ReplicaDropped
+from zmqueue.core.suspicion import FaultDetector
 from zmqueue.testing import DiskSpeed, Traffic, VirtualCluster, VirtualNode, Weather
 
 NODES_MAX = 5
+
+
+class Liar:
+    """A fault detector that says of one member that a majority suspects it, and is honest otherwise."""
+
+    def __init__(self, honest: FaultDetector, victim: int) -> None:
+        self._honest = honest
+        self._victim = victim
+
+    def majority_suspects(self, number: int, now: float, voters: Collection[int]) -> bool:
+        return number == self._victim or self._honest.majority_suspects(number, now, voters)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._honest, name)
 
 
 class Faults:
@@ -31,7 +47,7 @@ class Faults:
             "client cut": self._client_cut, "heal": cluster.network.heal, "crash": self._crash,
             "crash of all": self._crash_all, "short pause": self._short_pause, "long pause": self._long_pause,
             "slow disk": self._slow_disk, "join": self._join, "leave": self._leave, "client crash": self._client,
-            "clock": self._clock}
+            "clock": self._clock, "false suspicion": self._lie, "unfair drop": self._drop}
         share = dice.choice((0.15, 0.3, 0.6))
         self._kinds = {name: strike for name, strike in kinds.items() if dice.random() < share or name == "heal"}
         self._weights = [dice.choice((1, 1, 3, 8)) for _ in self._kinds]
@@ -195,6 +211,31 @@ class Faults:
             self._leaving.discard(node.name)
         self._later(0.2 + 2.0 * self._dice.random(), end)
         self._restart_later(node, 2.2 + 4.0 * self._dice.random())
+
+    # --- wrong beliefs ---
+
+    def _lie(self) -> None:
+        """For a while, one node takes it for granted that a majority suspects some member (it costs no data)."""
+        liar, state = self._cluster.nodes[self._victim()].engine, self._cluster.state
+        if liar is None or state is None or isinstance(liar.detector, Liar):
+            return
+        honest, member = liar.detector, self._dice.choice(state.members)
+        liar.detector = Liar(honest, member.number)  # type: ignore[assignment]
+
+        def end() -> None:
+            liar.detector = honest
+        self._cluster.time.after(0.5 * self._dice.random(), end)
+
+    def _drop(self) -> None:
+        """Somebody asks for a replica to be dropped that has done nothing wrong."""
+        state, node = self._cluster.state, self._cluster.nodes[self._victim()]
+        if state is None or node.engine is None or node.paused:
+            return
+        bucket = self._dice.randrange(state.buckets)
+        number = self._dice.choice(state.in_sync[bucket])
+        node.engine.agreement.want(node.clock.monotonic(), ReplicaDropped(bucket, number, state.terms[bucket]))
+
+    # --- programs and clocks ---
 
     def _client(self) -> None:
         self._workload.crash_one()

@@ -10,21 +10,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from msgspec.structs import replace
 
 from tests.simulation.checkers.answers import Answers
 from tests.simulation.checkers.ending import Ending
 from tests.simulation.checkers.logs import Logs
 from tests.simulation.checkers.states import States
 from tests.simulation.run import Outcome, run_seed
+from tests.simulation.tuning import Sizes
 from zmqueue.core.acceptor import Acceptor, Record
 from zmqueue.core.backup import BackupSide
 from zmqueue.core.bucket_copy import BucketCopy
 from zmqueue.core.desk import Desk
+from zmqueue.core.endings import Endings
 from zmqueue.core.intake import Intake
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.machine import Machine
 from zmqueue.core.operations import Returned, Settled, State, Submission
-from zmqueue.core.packets import Ack, Snap
+from zmqueue.core.packets import Ack, Append, Entry, Snap
 from zmqueue.core.primary import PrimarySide
 from zmqueue.core.replication import Replica, Role
 from zmqueue.core.snapshot import Staging
@@ -45,6 +48,7 @@ class Mutant:
     rule: str
     plant: Plant
     checkers: frozenset[str]               # of which one catches it
+    deep: bool = False                     # it takes more seeds than a short run has
 
     def hunt(self, seeds: int, start: int = 0) -> tuple[int, Outcome] | None:
         """Run seeds with the fault until one is caught: (how many that took, what was found)."""
@@ -62,7 +66,8 @@ class Mutant:
 
 def ack_before_disk(patch: pytest.MonkeyPatch) -> None:
     def ack(self: BackupSide, rid: int) -> None:
-        self._host.effects.send(self._primary, Ack(self._copy.bucket, self._term, self.verified, rid, self._copy.commit))
+        copy = self._copy
+        self._host.effects.send(self._primary, Ack(copy.bucket, self._term, self.verified, rid, copy.commit))
     patch.setattr(BackupSide, "_ack", ack)
 
 
@@ -120,6 +125,36 @@ def restart_resumes_its_term(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Replica, "_role_in", role_in)
 
 
+def backup_commits_what_it_has(patch: pytest.MonkeyPatch) -> None:
+    """R5: a backup commits all that it has verified, whatever the primary says of it."""
+    honest = BackupSide.append
+
+    def append(self: BackupSide, packet: Append, now: float) -> None:
+        honest(self, replace(packet, commit=packet.prev_seq + len(packet.entries)), now)
+    patch.setattr(BackupSide, "append", append)
+
+
+def conflicts_are_kept(patch: pytest.MonkeyPatch) -> None:
+    """R6: an entry of another term is taken for the primary's."""
+    def take(self: BackupSide, prev_seq: int, entries: tuple[Entry, ...]) -> bool:
+        fresh = entries[max(0, self._copy.end - prev_seq):]
+        if fresh:
+            self._copy.extend(fresh)
+        return True
+    patch.setattr(BackupSide, "_take", take)
+
+
+def a_restart_forgets_the_last_entry(patch: pytest.MonkeyPatch) -> None:
+    """A log opens one entry shorter than it is on the disk."""
+    honest = BucketCopy.__init__
+
+    def begin(self: BucketCopy, *more: object) -> None:
+        honest(self, *more)  # type: ignore[arg-type]
+        if self.log.end > self.commit:
+            self.cut(self.log.end - 1)
+    patch.setattr(BucketCopy, "__init__", begin)
+
+
 # --- agreement --------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +204,7 @@ def result_is_lost(patch: pytest.MonkeyPatch) -> None:
 
 def a_replica_drops_a_row(patch: pytest.MonkeyPatch) -> None:
     """Every fifth row that ends goes missing, and each replica counts for itself."""
+    patch.setattr(Sizes, "draw", staticmethod(lambda dice: Sizes()))       # no snapshot, which would show it sooner
     calls = [0]
     honest = Machine._end
 
@@ -196,24 +232,42 @@ def another_body(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Machine, "submission", submission)
 
 
-def _mutant(plant: Plant, rule: str, *checkers: str) -> Mutant:
-    return Mutant(plant.__name__, rule, plant, frozenset(checkers))
+def a_settle_is_confirmed_and_not_written(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Endings, "_settle", lambda self, settles, now: 0)
+
+
+def an_ended_row_is_lost(patch: pytest.MonkeyPatch) -> None:
+    honest = Machine._settled
+
+    def settled(self: Machine, operation: Settled) -> None:
+        honest(self, operation)
+        self._messages[:] = [row for row in self._messages if row[0][-1] % 4]
+    patch.setattr(Machine, "_settled", settled)
+
+
+def _mutant(plant: Plant, rule: str, *checkers: str, deep: bool = False) -> Mutant:
+    return Mutant(plant.__name__, rule, plant, frozenset(checkers), deep)
 
 
 MUTANTS = [
     _mutant(ack_before_disk, "R5", Logs.IN_SYNC),
     _mutant(commit_alone, "R11", Logs.IN_SYNC),
-    _mutant(cut_own_tail, "R9", Logs.IN_SYNC, Logs.PREFIXES, Ending.ALARM),
+    _mutant(cut_own_tail, "R9", Logs.IN_SYNC, Logs.PREFIXES, Logs.ALARM),
     _mutant(everybody_is_primary, "R2", Logs.PRIMARY, Logs.IN_SYNC, Logs.PREFIXES),
+    _mutant(backup_commits_what_it_has, "R5", Logs.PRIMARY),
+    _mutant(conflicts_are_kept, "R6", Logs.PREFIXES, Logs.IN_SYNC),
+    _mutant(a_restart_forgets_the_last_entry, "R18", Logs.ALARM, Logs.IN_SYNC, Logs.IDENTITY),
     _mutant(chunk_loses_a_row, "R12", Logs.SNAPSHOT),
-    _mutant(restart_resumes_its_term, "R2", Logs.IDENTITY, Logs.IN_SYNC, Logs.PREFIXES, CRASHED),
+    _mutant(restart_resumes_its_term, "R2", Logs.IDENTITY, Logs.IN_SYNC, Logs.PREFIXES, CRASHED, deep=True),
     _mutant(forget_promises, "C1", States.NAME),
     _mutant(answer_before_commit, "R11", Answers.DURABLE, Answers.LEASE, Answers.SETTLED, CRASHED),
-    _mutant(read_without_barrier, "R10", Answers.LINEAR),
+    _mutant(read_without_barrier, "R10", Answers.LINEAR, deep=True),
     _mutant(no_locks_from_the_tail, "R9", Logs.DECISIONS, CRASHED),
     _mutant(dedup_forgets, "Q2", Logs.DECISIONS, CRASHED),
     _mutant(result_is_lost, "Q2", Answers.RESULT, Ending.LOST),
     _mutant(a_replica_drops_a_row, "R11", Ending.EQUAL, Logs.SNAPSHOT),
+    _mutant(a_settle_is_confirmed_and_not_written, "R11", Answers.SETTLED),
+    _mutant(an_ended_row_is_lost, "R11", Ending.LOST, Answers.LINEAR, CRASHED),
     _mutant(leases_never_expire, "Q1", Ending.WHOLE),
     _mutant(another_body, "Q2", Answers.LEASE),
 ]

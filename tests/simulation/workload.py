@@ -56,8 +56,8 @@ class Load:
             batch_max=dice.choice((1, 3, 8)), body_bytes_max=dice.choice((8, 64, 600)), slots=dice.choice((1, 3, 8)),
             handle_max=dice.choice((0.01, 0.1, 1.0)), nack=sometimes(0.05, 0.3), reject=sometimes(0.05),
             give_back=sometimes(0.1), forget=sometimes(0.02, 0.1), extend=sometimes(0.1, 0.4),
-            again=sometimes(0.1, 0.3), ask=dice.choice((0.1, 0.5, 1.0)), delay=sometimes(0.1), probe=dice.choice((0.0, 0.02, 0.1)),
-            lease_ms=dice.choice((0, 0, 400)))
+            again=sometimes(0.1, 0.3), ask=dice.choice((0.1, 0.5, 1.0)), delay=sometimes(0.1),
+            probe=dice.choice((0.0, 0.02, 0.1)), lease_ms=dice.choice((0, 0, 400)))
 
 
 class Producer:

@@ -41,6 +41,7 @@ class MembersView:
     buckets_short: int                     # in-sync replicas fewer than `replicas`
     corrupt: int
     repaired: int
+    primaries: list[str | None]            # for each bucket, the id of its primary
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,9 @@ def members_view(state: ClusterState, replies: Iterable[MembersReply]) -> Member
         majority=any(answer.majority for answer in answers),
         buckets_without_primary=primary[None],
         buckets_short=sum(1 for in_sync in state.in_sync if len(in_sync) < state.settings.replicas),
-        corrupt=sum(answer.corrupt for answer in answers), repaired=sum(answer.repaired for answer in answers))
+        corrupt=sum(answer.corrupt for answer in answers), repaired=sum(answer.repaired for answer in answers),
+        primaries=[None if (member := state.member(state.primary(bucket) or 0)) is None else member.id
+                   for bucket in range(state.buckets)])
 
 
 def queues_view(replies: Iterable[QueuesReply]) -> list[QueueView]:

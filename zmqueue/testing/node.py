@@ -260,6 +260,8 @@ class VirtualNode:
     def _note(self, note: Note) -> None:
         self._cluster.trace.add(self.name, "notes", note.kind, *(f"{key}={value}" for key, value in note.facts.items()))
         self._cluster.notes.append((self.name, note))
+        for observer in self._cluster.observers:
+            observer.noted(self, note)
 
     # --- what leaves ---
 

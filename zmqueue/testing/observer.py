@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zmqueue.core.effects import Address
+from zmqueue.core.effects import Address, Note
 from zmqueue.core.packets import Packet
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ class Observer:
 
     def left(self, node: VirtualNode, to: Address, packets: Sequence[Packet]) -> None:
         """These packets leave the node."""
+
+    def noted(self, node: VirtualNode, note: Note) -> None:
+        """The node tells its operator something."""
 
     def synced(self, node: VirtualNode) -> None:
         """The node's batch is durable; nothing that waited for this has left yet."""

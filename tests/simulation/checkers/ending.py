@@ -8,7 +8,6 @@ from tests.simulation.checkers import Violation
 from tests.simulation.checkers.answers import Answers
 from tests.simulation.checkers.logs import Logs, content
 from tests.simulation.checkers.states import States
-from zmqueue.core.host import ALARM
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.state import ClusterState
 from zmqueue.testing import VirtualCluster
@@ -26,7 +25,6 @@ class Ending:
     WHOLE = "all is well in the end"
     EQUAL = "replicas are equal in the end"
     LOST = "nothing confirmed is lost"
-    ALARM = "no alarm while disks are honest"
 
     def __init__(self, cluster: VirtualCluster, states: States, logs: Logs, answers: Answers,
                  pending: Callable[[], int]) -> None:
@@ -42,9 +40,6 @@ class Ending:
         self._check_rest()
         self._check_rows()
         self._check_found()
-        for who, note in self._cluster.notes:
-            if note.kind.startswith(ALARM):
-                raise Violation(self.ALARM, f"{who}: {note}")
 
     def _unwell(self) -> str:
         """What is not well yet; empty: nothing."""

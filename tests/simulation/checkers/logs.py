@@ -11,6 +11,8 @@ from tests.simulation.checkers import Violation
 from tests.simulation.checkers.model import BucketModel, Unfit
 from tests.simulation.checkers.states import States
 from zmqueue.core.copies import COPIED, position_in
+from zmqueue.core.effects import Note
+from zmqueue.core.host import ALARM
 from zmqueue.core.keys import copy_prefix
 from zmqueue.core.log import _SEQ, _TERM
 from zmqueue.core.machine import Machine
@@ -42,6 +44,7 @@ class Logs(Observer):
     IN_SYNC = "in-sync replicas hold what is committed"
     IDENTITY = "an entry has one identity"
     DECISIONS = "decided on applied state"
+    ALARM = "no alarm while disks are honest"
     SNAPSHOT = "a snapshot is the state at its entry"
 
     def __init__(self, states: States, buckets: int) -> None:
@@ -68,6 +71,10 @@ class Logs(Observer):
 
     def turned(self, node: VirtualNode) -> None:
         self._look(node)
+
+    def noted(self, node: VirtualNode, note: Note) -> None:
+        if note.kind.startswith(ALARM):
+            raise Violation(self.ALARM, f"{node.name}: {note}")
 
     def synced(self, node: VirtualNode) -> None:
         self._check_disk(node)
@@ -101,7 +108,7 @@ class Logs(Observer):
         if seen is not None and seen.copy == replica.copy.number and replica.commit < known:
             raise Violation(self.PREFIXES, f"{node.name} takes back commits of bucket {bucket}: {known} to "
                                            f"{replica.commit}")
-        if seen is not None and seen.copy != replica.copy.number and replica.commit > known:
+        if seen is not None and seen.copy != replica.copy.number and log.base_seq > known:
             self._snapshot(node, bucket, replica)
         tail = self._tails.setdefault((node.name, bucket), {})
         for seq in range(known + 1, replica.commit + 1):
@@ -129,14 +136,7 @@ class Logs(Observer):
         committed = self.committed[bucket]
         if seq != len(committed) + 1:
             raise Violation(self.PREFIXES, f"{node.name} commits entry {seq} of bucket {bucket} after {len(committed)}")
-        role, term = replica.role, replica.term
-        if role is not Role.PRIMARY and seen is not None:
-            role, term = seen.role, seen.term          # it was deposed in this turn
-        if role is not Role.PRIMARY and (seen is None or seen.term == replica.term):
-            raise Violation(self.PRIMARY, f"{node.name}, not primary, commits entry {seq} of bucket {bucket} first")
-        committer = self._committers.setdefault((bucket, term), node.name)
-        if committer != node.name:
-            raise Violation(self.PRIMARY, f"{node.name} and {committer} both commit in term {term} of bucket {bucket}")
+        self._check_committer(node, bucket, replica, seen, seq)
         committed.append(entry)
         operation = decode(entry[1])
         try:
@@ -145,6 +145,19 @@ class Logs(Observer):
             raise Violation(self.DECISIONS, f"entry {seq} of bucket {bucket} does not fit: {error}; "
                                             f"{operation}") from None
         self._check_holders(bucket)
+
+    def _check_committer(self, node: VirtualNode, bucket: int, replica: Replica, seen: Seen | None, seq: int) -> None:
+        """The first to commit is the primary, and the only one of its term."""
+        role, term = replica.role, replica.term
+        if role is not Role.PRIMARY and seen is not None and seen.term != term:
+            role, term = seen.role, seen.term          # it was deposed in this turn
+            if role is not Role.PRIMARY:
+                return                                 # several terms passed in this turn: who knows which it was
+        if role is not Role.PRIMARY:
+            raise Violation(self.PRIMARY, f"{node.name}, not primary, commits entry {seq} of bucket {bucket} first")
+        committer = self._committers.setdefault((bucket, term), node.name)
+        if committer != node.name:
+            raise Violation(self.PRIMARY, f"{node.name} and {committer} both commit in term {term} of bucket {bucket}")
 
     def _name(self, bucket: int, replica: Replica, tail: dict[int, Entry], known: int) -> None:
         """A primary's entries of its own term: the pair of term and seq is used once (R1)."""

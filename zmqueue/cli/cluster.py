@@ -1,0 +1,72 @@
+"""What the cluster is and what stands in it: members, queues."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from zmqueue.cli.common import (
+    connect,
+    guarded,
+    json_option,
+    print_json,
+    print_table,
+    seeds_option,
+    timeout_option,
+)
+
+
+@click.command()
+@timeout_option(10.0)
+@seeds_option
+@json_option
+@guarded
+def members(timeout: float, seeds: str, as_json: bool) -> None:
+    """Print the members: status, vote, and of how many buckets each is primary and backup.
+
+    Ends with 0 also without a majority: one node that answers is enough to look.
+
+    \b
+    zmqueue members --seeds tcp://127.0.0.1:7400
+    zmqueue members --json | jq .buckets_short
+    """
+    with connect(seeds, timeout) as client:
+        view = client.members(timeout=timeout)
+    if as_json:
+        print_json(dataclasses.asdict(view))
+        return
+    click.echo(f"cluster {view.cluster_id}, epoch {view.epoch}: {view.buckets} buckets, {view.replicas} replicas, "
+               f"at least {view.min_in_sync} in-sync")
+    print_table(("id", "endpoint", "status", "vote", "run", "weight", "zone", "primary", "backup", "catching up"), [
+        (member.id, member.endpoint, member.status, "yes" if member.voter else "no", member.incarnation,
+         member.weight, member.zone or "-", member.primary, member.backup, member.catching_up)
+        for member in view.members])
+    if not view.majority:
+        click.echo("no majority of the voters is heard: nothing can be agreed, buckets without a primary wait")
+    if view.buckets_without_primary:
+        click.echo(f"{view.buckets_without_primary} buckets have no primary: what lies in them waits")
+    if view.buckets_short:
+        click.echo(f"{view.buckets_short} buckets have fewer than {view.replicas} in-sync replicas")
+
+
+@click.command()
+@timeout_option(10.0)
+@seeds_option
+@json_option
+@guarded
+def queues(timeout: float, seeds: str, as_json: bool) -> None:
+    """Print each queue with the number of its messages by state, and how long the oldest ready one has waited.
+
+    \b
+    zmqueue queues --seeds tcp://127.0.0.1:7400
+    zmqueue queues --json | jq '.queues[] | select(.dead > 0)'
+    """
+    with connect(seeds, timeout) as client:
+        views = client.queues(timeout=timeout)
+    if as_json:
+        print_json({"queues": [dataclasses.asdict(view) for view in views]})
+        return
+    print_table(("queue", "ready", "delayed", "leased", "dead", "oldest"), [
+        (view.name, view.ready, view.delayed, view.leased, view.dead,
+         "-" if view.oldest_s is None else f"{view.oldest_s:.1f} s") for view in views])

@@ -1,0 +1,78 @@
+"""The root of the command line: which commands there are. Each is imported only when it is called or asked for help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+import zmqueue
+
+COMMANDS: Mapping[str, str] = {
+    "demo": "See it work: real input, a node killed midway, every result checked.",
+    "node": "Run one node.",
+    "submit": "Submit a request; print its token.",
+    "status": "How is a request? At once.",
+    "result": "Wait for the result of a request.",
+    "work": "Work a queue off with a program.",
+    "members": "Who is in the cluster, and who holds what.",
+    "queues": "What stands in the queues.",
+}
+"""The commands in the order of the help, with what they do."""
+
+
+def _command(name: str) -> click.Command:
+    match name:
+        case "demo":
+            from zmqueue.cli.demo import demo
+            return demo
+        case "node":
+            from zmqueue.cli.node import node
+            return node
+        case "submit" | "status" | "result":
+            from zmqueue.cli import requests
+            return {"submit": requests.submit, "status": requests.status, "result": requests.result}[name]
+        case "work":
+            from zmqueue.cli.work import work
+            return work
+        case "members" | "queues":
+            from zmqueue.cli import cluster
+            return {"members": cluster.members, "queues": cluster.queues}[name]
+    raise LookupError(f"{name} stands in COMMANDS and is no command")
+
+
+class Commands(click.Group):
+    """The group; a command's module is imported when it is needed (start-up counts: shells call it in loops)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return _command(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(zmqueue.__version__, prog_name="zmqueue")
+def cli() -> None:
+    """A durable, replicated message queue without a broker.
+
+    \b
+    See it work:          zmqueue demo
+    Found a cluster:      zmqueue node --data var/a --listen tcp://127.0.0.1:7400 --found
+    Let another join:     zmqueue node --data var/b --listen tcp://127.0.0.1:7401 --join tcp://127.0.0.1:7400
+    Use it:               export ZMQUEUE_SEEDS=tcp://127.0.0.1:7400,tcp://127.0.0.1:7401
+                          zmqueue work shout -- tr a-z A-Z &
+                          zmqueue result $(zmqueue submit shout hello)
+
+    \b
+    Exit status: 0 done, 1 it or a check failed, 2 wrong usage, 3 no cluster was reached.
+    """
+
+
+def main() -> None:
+    """The console script."""
+    cli(prog_name="zmqueue")
