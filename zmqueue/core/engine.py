@@ -97,12 +97,13 @@ class Engine:
         settings = Agreed() if self.state is None else self.state.settings
         self.detector = FaultDetector(settings.suspicion_ms / 1000, settings.grace_ms / 1000, now)
         self.agreement.on_install.append(self._installed)
+        self.shown_epoch = 0               # the newest epoch that is on the disk: what is founded here is not yet
         if self.state is not None:
+            self.shown_epoch = self.state.epoch
             self._installed(None, self.state)
         elif config.found is not None:
             cluster_id = f"{hash64('cluster', f'{config.id} {config.nonce}', 0):016x}"
             self.agreement.found(cluster_id, config.found, now)
-        self.shown_epoch = 0 if config.found is not None or self.state is None else self.state.epoch
 
     # --- what it is ---
 
