@@ -47,8 +47,8 @@ def demo(directory: Path | None, nodes: int, workers: int, requests: int | None,
     """Start nodes and workers, submit every file under DIR as a request, kill a node, and check every result.
 
     Without DIR the input is the standard library's sources. The work is SHA-256 and the counts of the syntax tree's
-    nodes, done in the worker processes; afterwards each result is compared with a direct computation. Exit status 0 only
-    if nothing was lost and nothing is wrong. Everything runs on this machine and is gone afterwards.
+    nodes, done in the worker processes; afterwards each result is compared with a direct computation. Exit status 0
+    only if nothing was lost and nothing is wrong. Everything runs on this machine and is gone afterwards.
 
     \b
     zmqueue demo
