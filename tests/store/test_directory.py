@@ -23,9 +23,13 @@ time.sleep(600)
 """
 FORK = """
 import os
-if os.fork() == 0:
-    print("child", os.getpid(), flush=True)
+here, there = os.pipe()
+child = os.fork()
+if child == 0:
+    os.write(there, b"x")
     time.sleep(600)
+os.read(here, 1)
+print("child", child, flush=True)
 """
 
 
