@@ -30,12 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
     tell: Callable[[str], None] = (lambda text: print(text, file=sys.stderr)) if options.json else print
     total = Total()
     for seed in range(options.start, options.start + options.seeds):
-        outcome = run_seed(seed, keep=options.trace or SHOWN_MAX)
+        outcome = run_seed(seed, options.trace or SHOWN_MAX, always=bool(options.trace))
         total.add(outcome)
         if not outcome.passed:
             tell(f"seed {seed}: {outcome.checker}: {outcome.what}\n  again: {outcome.command}")
-        if options.trace or not outcome.passed:
-            tell("\n".join(f"  {line}" for line in outcome.trace[-(options.trace or SHOWN_MAX):]))
+        for line in outcome.trace:
+            tell(f"  {line}")
     schedules = [] if options.trace else _schedules()
     report = total.report(schedules, time.perf_counter() - started)
     if options.json:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from tests.simulation.workload import Workload
-from zmqueue.core.changes import ReplicaDropped
+from zmqueue.core.changes import MemberForgotten, ReplicaDropped
+from zmqueue.core.state import Status
 from zmqueue.core.suspicion import FaultDetector
 from zmqueue.testing import DiskSpeed, Traffic, VirtualCluster, VirtualNode, Weather
 
@@ -46,7 +47,8 @@ class Faults:
             "heartbeats cut": self._heartbeats, "data cut": self._data, "bridge": self._bridge,
             "client cut": self._client_cut, "heal": cluster.network.heal, "crash": self._crash,
             "crash of all": self._crash_all, "short pause": self._short_pause, "long pause": self._long_pause,
-            "slow disk": self._slow_disk, "join": self._join, "leave": self._leave, "client crash": self._client,
+            "slow disk": self._slow_disk, "join": self._join, "leave": self._leave, "replace": self._replace, "forget": self._forget,
+            "client crash": self._client,
             "clock": self._clock, "false suspicion": self._lie, "unfair drop": self._drop}
         share = dice.choice((0.15, 0.3, 0.6))
         self._kinds = {name: strike for name, strike in kinds.items() if dice.random() < share or name == "heal"}
@@ -211,6 +213,24 @@ class Faults:
             self._leaving.discard(node.name)
         self._later(0.2 + 2.0 * self._dice.random(), end)
         self._restart_later(node, 2.2 + 4.0 * self._dice.random())
+
+    def _replace(self) -> None:
+        """One node leaves for good, and soon another one joins; at the end of the run the old one comes back."""
+        node = self._cluster.nodes[self._victim()]
+        if not node.running or node.name in self._leaving or len(self._cluster.nodes) >= NODES_MAX:
+            return
+        node.leave(for_good=True)
+        self._leaving.add(node.name)
+        self._later(4.0 * self._dice.random(), node.crash)
+        self._later(4.0 * self._dice.random(), self._join)
+
+    def _forget(self) -> None:
+        """The operator has a member forgotten that has long been out: should it return, it stops (C7)."""
+        state = self._cluster.state
+        for member in () if state is None else state.members:
+            node = self._cluster.nodes[self._victim()]
+            if member.status is Status.OUT and node.engine is not None and not node.paused:
+                node.engine.agreement.want(node.clock.monotonic(), MemberForgotten(member.number, member.since))
 
     # --- wrong beliefs ---
 

@@ -97,8 +97,8 @@ class Run:
         Ending(cluster, self.states, self.logs, self.answers, lambda: workload.pending).check(CALM_MAX)
 
 
-def run_seed(seed: int, keep: int = 200) -> Outcome:
-    """Run one seed. The last `keep` events are in the outcome's trace."""
+def run_seed(seed: int, keep: int = 200, *, always: bool = False) -> Outcome:
+    """Run one seed. The last `keep` events of a run that failed, or of any with `always`, are in its trace."""
     run, outcome = Run(seed, keep), Outcome(seed)
     try:
         with tuned(run.sizes):
@@ -117,6 +117,6 @@ def run_seed(seed: int, keep: int = 200) -> Outcome:
     if run.faults is not None:
         outcome.faults = run.faults.struck
     outcome.trace_sha256 = cluster.trace.sha256
-    if not outcome.passed:
+    if always or not outcome.passed:
         outcome.trace = cluster.trace.lines()
     return outcome

@@ -5,10 +5,10 @@ from zmqueue.testing.client import VirtualClient
 from zmqueue.testing.clock import LocalClock, VirtualTime
 from zmqueue.testing.cluster import VirtualCluster
 from zmqueue.testing.disk import Disk, DiskSpeed
+from zmqueue.testing.journal import Trace
 from zmqueue.testing.network import Network, Traffic, Weather
 from zmqueue.testing.node import Pace, VirtualNode
 from zmqueue.testing.observer import Observer
-from zmqueue.testing.journal import Trace
 
 __all__ = [
     "Disk",

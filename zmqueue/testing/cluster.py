@@ -26,10 +26,10 @@ from zmqueue.core.tables import Tables
 from zmqueue.testing.client import VirtualClient
 from zmqueue.testing.clock import VirtualTime
 from zmqueue.testing.disk import DiskSpeed
+from zmqueue.testing.journal import Trace
 from zmqueue.testing.network import Network, Traffic, Weather
 from zmqueue.testing.node import Frames, Pace, VirtualNode
 from zmqueue.testing.observer import Observer
-from zmqueue.testing.journal import Trace
 
 MakeEngine = Callable[[Tables, EngineConfig, float], Engine]
 

@@ -127,12 +127,13 @@ class VirtualNode:
             observer.stopped(self)
         self._cluster.disconnected(self)
 
-    def leave(self) -> None:
-        """Begin a planned stop: the engine asks for its own MemberDown. `crash` it when it is down."""
-        if self.engine is not None:
-            self._cluster.trace.add(self.name, "leaves")
-            self._inbox.append(lambda engine, now, wall: engine.leave(now))
-            self._plan_turn()
+    def leave(self, *, for_good: bool = False) -> None:
+        """Begin a planned stop: the engine asks to be down, or out. `crash` it when that is agreed."""
+        if self.engine is None:
+            return
+        self._cluster.trace.add(self.name, "leaves for good" if for_good else "leaves")
+        self._inbox.append(lambda engine, now, wall: engine.drain(now) if for_good else engine.leave(now))
+        self._plan_turn()
 
     def pause(self) -> None:
         """Stop to run, as after SIGSTOP; the disk goes on."""
@@ -218,6 +219,11 @@ class VirtualNode:
             self.disk.crash()
             self._cluster.trace.add(self.name, "stops", error)
             self._stop(str(error))
+            return
+        if engine.agreement.forgotten:
+            self.disk.crash()
+            self._cluster.trace.add(self.name, "stops", "no member any more")
+            self._stop("the cluster does not list this node any more")
             return
         self._perform(engine.take())
 

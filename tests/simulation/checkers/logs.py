@@ -112,9 +112,12 @@ class Logs(Observer):
             self._snapshot(node, bucket, replica)
         tail = self._tails.setdefault((node.name, bucket), {})
         for seq in range(known + 1, replica.commit + 1):
-            # What a turn commits, it may also compact away: a primary's entries were noted when it appended them.
-            entry = log.entry(seq) if seq > log.base_seq else tail.get(seq)
-            tail.pop(seq, None)
+            # What a turn commits, it may also compact away: then the entry was noted before, or is still on the disk.
+            entry = tail.pop(seq, None)
+            if seq > log.base_seq:
+                entry = log.entry(seq)
+            elif entry is None and replica.copy.number:
+                entry = self._row(node, replica.copy.number, seq)
             if entry is None:
                 continue
             if seq > len(committed):
@@ -198,12 +201,15 @@ class Logs(Observer):
         """True where the node's disk holds that committed entry, in its log or applied."""
         view = node.disk.store.snapshot()
         position = position_in(view, bucket)
-        held = position.commit >= seq
-        if not held:
-            row = view.get(Table.LOG, copy_prefix(position.copy) + _SEQ.pack(seq))
-            held = row is not None and (_TERM.unpack_from(row)[0], row[_TERM.size:]) == self.committed[bucket][seq - 1]
         view.close()
-        return held
+        return position.commit >= seq or self._row(node, position.copy, seq) == self.committed[bucket][seq - 1]
+
+    def _row(self, node: VirtualNode, copy: int, seq: int) -> Entry | None:
+        """An entry as the node's disk has it."""
+        view = node.disk.store.snapshot()
+        row = view.get(Table.LOG, copy_prefix(copy) + _SEQ.pack(seq))
+        view.close()
+        return None if row is None else (_TERM.unpack_from(row)[0], row[_TERM.size:])
 
     # --- rows ---
 
