@@ -13,6 +13,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import click
 
 import zmqueue
+from zmqueue.node.endpoints import parse_endpoint
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,7 +80,7 @@ def timeout_option(default: float) -> Callable[[Callable[..., Any]], Callable[..
 
 def connect(seeds: str, timeout: float = 10.0) -> zmqueue.Client:
     """A client of the cluster that the seeds name."""
-    names = [seed.strip() for seed in seeds.split(",") if seed.strip()]
+    names = [str(parse_endpoint(seed.strip(), "a seed")) for seed in seeds.split(",") if seed.strip()]
     if not names:
         raise click.UsageError("no seeds: name a node with --seeds tcp://HOST:PORT or in $ZMQUEUE_SEEDS")
     return zmqueue.Client(*names, timeout=timeout)

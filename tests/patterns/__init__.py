@@ -1,0 +1,3 @@
+"""Tests of the patterns and their programs."""
+
+from __future__ import annotations
