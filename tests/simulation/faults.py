@@ -47,9 +47,9 @@ class Faults:
             "heartbeats cut": self._heartbeats, "data cut": self._data, "bridge": self._bridge,
             "client cut": self._client_cut, "heal": cluster.network.heal, "crash": self._crash,
             "crash of all": self._crash_all, "short pause": self._short_pause, "long pause": self._long_pause,
-            "slow disk": self._slow_disk, "join": self._join, "leave": self._leave, "replace": self._replace, "forget": self._forget,
-            "client crash": self._client,
-            "clock": self._clock, "false suspicion": self._lie, "unfair drop": self._drop}
+            "slow disk": self._slow_disk, "join": self._join, "leave": self._leave, "replace": self._replace,
+            "forget": self._forget, "client crash": self._client, "clock": self._clock,
+            "false suspicion": self._lie, "unfair drop": self._drop}
         share = dice.choice((0.15, 0.3, 0.6))
         self._kinds = {name: strike for name, strike in kinds.items() if dice.random() < share or name == "heal"}
         self._weights = [dice.choice((1, 1, 3, 8)) for _ in self._kinds]

@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.run import run_seed
 
-SEEDS = 240
+SEEDS = 200
 CHUNK = 20
 
 

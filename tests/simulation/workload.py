@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zmqueue.client.calls import LeaseSayCall, SubmitCall
+from zmqueue.client.calls import SubmitCall
 from zmqueue.client.leasing import Holding
 from zmqueue.core.ids import bucket_of, parse_token
 from zmqueue.core.operations import How
@@ -138,10 +138,8 @@ class Worker:
         client.freed(self._slots)
         roll = 1.0 if self.diligent else dice.random()
         for limit, act in (
-                (load.nack, lambda: client.settle(holding, How.NACK, error="again", delay_ms=dice.choice((0, 0, 300)),
-                                                  notify=lambda call: self._settled(holding, call))),
-                (load.reject, lambda: client.settle(holding, How.REJECT, error="never",
-                                                    notify=lambda call: self._settled(holding, call))),
+                (load.nack, lambda: client.settle(holding, How.NACK, error="again", delay_ms=dice.choice((0, 0, 300)))),
+                (load.reject, lambda: client.settle(holding, How.REJECT, error="never")),
                 (load.give_back, lambda: client.give_back(holding)),
                 (load.forget, self._forget(holding)),
                 (load.extend, lambda: self._extend(holding))):
@@ -150,11 +148,7 @@ class Worker:
                 return
             roll -= limit
         client.settle(holding, How.ACK, b"%s %d %s" % (client.identity, holding.fencing, dice.randbytes(4)),
-                      timeout=dice.choice((0.5, 10.0)), notify=lambda call: self._settled(holding, call))
-
-    def _settled(self, holding: Holding, call: LeaseSayCall) -> None:
-        if call.error is not None:
-            holding.renew = False          # as a worker does: the outcome does not count, others may try
+                      timeout=dice.choice((0.5, 10.0)))
 
     def _forget(self, holding: Holding) -> Callable[[], object]:
         def forget() -> None:

@@ -178,6 +178,8 @@ class Session:
                 holding.deadline = max(holding.deadline, now + lease_ms / 1000)
             elif ended.error is None or ended.error.definite:
                 self._drop(holding)
+            elif not lease_ms:
+                holding.renew = False          # nobody works on it any more: it must not stay leased while we live
             if notify is not None:
                 notify(ended)
 

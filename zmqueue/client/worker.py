@@ -224,13 +224,13 @@ class Worker:
     def _settle(self, holding: Holding, settle: Settle, free: bool, now: float) -> None:
         self._slots.free += free
         call = LeaseSayCall("settle", (holding.id, holding.fencing), now + SETTLE_S,
-                            partial(self._settled, holding, settle.how), settle=settle)
+                            partial(self._settled, holding.token, settle.how), settle=settle)
         if holding.lost:
             call.fail(LeaseLost(f"the lease of {holding.token} ended while its handler ran"))
         else:
             self._client._core.say(holding, call, now)
 
-    def _settled(self, holding: Holding, how: int, call: LeaseSayCall) -> None:
+    def _settled(self, token: str, how: int, call: LeaseSayCall) -> None:
         error = call.error
         with self._changed:
             self._count(settling=-1, done=error is None and how == How.ACK, failed=error is None and how == How.NACK,
@@ -241,8 +241,7 @@ class Worker:
                 self._slots.free += 1
             self._changed.notify_all()
         if error is not None:
-            holding.renew = False          # it must not stay leased by a session that has nothing more to say of it
-            log.warning("the outcome of request %s does not count: %s", holding.token, error)
+            log.warning("the outcome of request %s does not count: %s", token, error)
 
     def _count(self, **changes: int) -> None:
         now = self._statistics
