@@ -23,15 +23,18 @@ def main(data: Path) -> None:
     with zmqueue.Node(data=data / "a", listen=ANYWHERE, found=True) as first:
         second = zmqueue.Node(data=data / "b", listen=ANYWHERE, join=[first.endpoint])
         third = zmqueue.Node(data=data / "c", listen=ANYWHERE, join=[first.endpoint])
-        with second, third, zmqueue.Client(first.endpoint, second.endpoint) as client:
-            with zmqueue.Worker(client, {"kitchen": brew}):
-                token = client.submit("kitchen", 3.0).token
-                print("one question, held for half a second:", hold(client, token, 0.5))
-                leaving = threading.Thread(target=third.stop)        # its buckets go to the others while we wait
-                leaving.start()
-                print("the result, through a change of nodes:", wait_for(client, token, timeout=30.0),
-                      f"(now it is {time.monotonic():.3f})")
-                leaving.join()
+        with (
+            second, third,
+            zmqueue.Client(first.endpoint, second.endpoint) as client,
+            zmqueue.Worker(client, {"kitchen": brew}),
+        ):
+            token = client.submit("kitchen", 3.0).token
+            print("one question, held for half a second:", hold(client, token, 0.5))
+            leaving = threading.Thread(target=third.stop)        # its buckets go to the others while we wait
+            leaving.start()
+            print("the result, through a change of nodes:", wait_for(client, token, timeout=30.0),
+                  f"(now it is {time.monotonic():.3f})")
+            leaving.join()
 
 
 if __name__ == "__main__":

@@ -14,23 +14,26 @@
       |   the result, at once          |          result              |                          |
       |<-------------------------------|<-----------------------------|                          |
 
-**Choose it** where somebody waits now: a call that should feel like a function call, a page that stays open, a test. The
-result arrives the moment that it is there, and a question costs one packet each way however long the wait is.
+**Choose it** where somebody waits now: a call that should feel like a function call, a page that stays open, a
+test. The result arrives the moment that it is there, and a question costs one packet each way however long the
+wait is.
 
-**It costs** a thread of the caller's for as long as it waits (on the nodes: a row in a table). `hold` is bounded on
-purpose: proxies and phones cut connections that say nothing for a minute, and a bounded wait tells a slow request from
-a dead connection.
+**It costs** a thread of the caller's for as long as it waits (on the nodes: a row in a table). `hold` is
+bounded on purpose: proxies and phones cut connections that say nothing for a minute, and a bounded wait tells a
+slow request from a dead connection.
 
 **When something fails**
 
 - The caller goes away: the request goes on, and the token works for whoever asks next, in any pattern.
-- The node that holds the question dies: the client asks the bucket's next primary; the wait goes on, nothing is lost.
+- The node that holds the question dies: the client asks the bucket's next primary; the wait goes on, nothing is
+  lost.
 - The worker dies: the request is delivered to another one, and the wait goes on.
-- No node answers for a while: `wait_for` goes on until its own time is over. Asking is harmless, any number of times.
+- No node answers for a while: `wait_for` goes on until its own time is over. Asking is harmless, any number of
+  times.
 - The request ends without a result (dead letter, cancelled, expired): RequestFailed, at once, and final.
 
-**Limits.** One wait for one token, one thread for one wait. To wait for many, submit them all first and then wait for one
-after the other: the total time is that of the slowest, not the sum.
+**Limits.** One wait for one token, one thread for one wait. To wait for many, submit them all first and then
+wait for one after the other: the total time is that of the slowest, not the sum.
 """
 
 from __future__ import annotations

@@ -17,27 +17,28 @@
       |   ready: the result            |       "done", result         |                          |
       |<-------------------------------|<-----------------------------|                          |
 
-**Choose it** where callers come and go: a page that reloads, a phone that sleeps, a script that looks once an hour.
-Nobody holds a connection or a thread, and this program holds no state at all: any other process may answer the next
-poll. The token is unguessable, so it may stand in a URL: who has it may see the result.
+**Choose it** where callers come and go: a page that reloads, a phone that sleeps, a script that looks once an
+hour. Nobody holds a connection or a thread, and this program holds no state at all: any other process may
+answer the next poll. The token is unguessable, so it may stand in a URL: who has it may see the result.
 
-**It costs** one question to one node for each poll, whether there is news or not, and the caller learns of the end up to
-one interval late. `Page.retry_after` spreads the polls: soon at first, ever more seldom later.
+**It costs** one question to one node for each poll, whether there is news or not, and the caller learns of the
+end up to one interval late. `Page.retry_after` spreads the polls: soon at first, ever more seldom later.
 
 **When something fails**
 
 - The caller goes away: the request goes on. Whoever has the token can ask, until the result is forgotten
   (`result_ttl_ms` after its end, 24 hours by default).
-- This program dies before the token is handed out: draw the token first (`client.new_id()`), keep it, and submit with it.
-  After a crash submit again with the same token: it is stored once (for as long as `dedup_window_ms` says).
+- This program dies before the token is handed out: draw the token first (`client.new_id()`), keep it, and
+  submit with it. After a crash submit again with the same token: it is stored once (for as long as
+  `dedup_window_ms` says).
 - The submit is not confirmed: `SubmitTimeout` (it may be stored or not) carries the token to repeat it with.
-- A node dies: the client asks the next one; a poll takes a second or so longer. "Not yet" and "unknown" are never
-  guesses: the node has made sure that nobody else knows better.
+- A node dies: the client asks the next one; a poll takes a second or so longer. "Not yet" and "unknown" are
+  never guesses: the node has made sure that nobody else knows better.
 - The worker dies: the request is delivered to another one; the page goes on loading.
 - No node answers: `poll` raises ClusterUnreachable or NoAnswer. That says nothing about the request: ask again.
 
-**Limits.** A thousand callers that poll each second are a thousand questions each second; where somebody really waits,
-`long_polling` asks once.
+**Limits.** A thousand callers that poll each second are a thousand questions each second; where somebody really
+waits, `long_polling` asks once.
 """
 
 from __future__ import annotations

@@ -18,31 +18,36 @@
                                               |   ready again                  |
                                               |------------------------------->|
 
-**Choose it** wherever work has to be done: this is the other side of every pattern. A worker takes only what it can begin
-at once, so a slow one never sits on work that an idle one could do; add workers at any time, on any machine.
+**Choose it** wherever work has to be done: this is the other side of every pattern. A worker takes only what it
+can begin at once, so a slow one never sits on work that an idle one could do; add workers at any time, on any
+machine.
 
-Threads, for handlers that wait (network, disks, other programs) or compute in code that lets others run meanwhile;
-processes, for handlers that compute in Python, or that may crash: each slot has a process of its own, so a crash takes
-no other message with it. Handlers for processes are functions at the top of a module.
+Threads, for handlers that wait (network, disks, other programs) or compute in code that lets others run
+meanwhile; processes, for handlers that compute in Python, or that may crash: each slot has a process of its
+own, so a crash takes no other message with it. Handlers for processes are functions at the top of a module.
 
-**It costs** one packet each way for a lease and for a result (those of one bucket travel together under load), and a
-heartbeat for each worker. Idle workers are told when there is work; they do not ask.
+**It costs** one packet each way for a lease and for a result (those of one bucket travel together under load),
+and a heartbeat for each worker. Idle workers are told when there is work; they do not ask.
 
 **When something fails**
 
-- The handler raises: the message is tried again after a rest that doubles (0.1 s ... 60 s), with the error text kept; after
-  `attempts` deliveries (`deliveries_max`, 10 by default) it is a dead letter, and its caller gets RequestFailed.
+- The handler raises: the message is tried again after a rest that doubles (0.1 s ... 60 s), with the error text
+  kept; after `attempts` deliveries (`deliveries_max`, 10 by default) it is a dead letter, and its caller gets
+  RequestFailed.
 - The handler raises `zmqueue.Reject`: it can never succeed, so it is a dead letter at once.
-- The worker is killed: its session falls silent, and what it held is ready for others (`session_ms`, 5 s by default).
-- The worker is stopped (SIGTERM, Ctrl-C): it leases no more, lets what runs end within `grace` seconds, gives the rest back.
-- A node dies: the others take its buckets over; leases stay with the worker, and a result that was not confirmed yet is
-  sent again. The handler does not run again for that.
-- A handler that was paused beyond its lease (a suspended machine) may meanwhile run elsewhere: its result is refused. What
-  it changes *outside* can be fenced: `message.fencing` grows with each delivery, so a store that remembers the highest
-  number it has seen of a token, and refuses smaller ones, has each effect once.
+- The worker is killed: its session falls silent, and what it held is ready for others (`session_ms`, 5 s by
+  default).
+- The worker is stopped (SIGTERM, Ctrl-C): it leases no more, lets what runs end within `grace` seconds, gives
+  the rest back.
+- A node dies: the others take its buckets over; leases stay with the worker, and a result that was not
+  confirmed yet is sent again. The handler does not run again for that.
+- A handler that was paused beyond its lease (a suspended machine) may meanwhile run elsewhere: its result is
+  refused. What it changes *outside* can be fenced: `message.fencing` grows with each delivery, so a store that
+  remembers the highest number it has seen of a token, and refuses smaller ones, has each effect once.
 
-**Limits.** Delivery is at least once: a handler may run twice when its worker died between the effect and the result. Order
-over a whole queue is not promised. A slot is a thread (`processes`: a thread and a process): some hundred for each pool.
+**Limits.** Delivery is at least once: a handler may run twice when its worker died between the effect and the
+result. Order over a whole queue is not promised. A slot is a thread (`processes`: a thread and a process): some
+hundred for each pool.
 """
 
 from __future__ import annotations
