@@ -18,7 +18,7 @@
 test. The result arrives the moment that it is there, and a question costs one packet each way however long the
 wait is.
 
-**It costs** a thread of the caller's for as long as it waits (on the nodes: a row in a table). `hold` is
+**It costs** a thread of the caller's for as long as it waits (on the nodes: a small entry in memory). `hold` is
 bounded on purpose: proxies and phones cut connections that say nothing for a minute, and a bounded wait tells a
 slow request from a dead connection.
 

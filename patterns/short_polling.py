@@ -64,7 +64,7 @@ class Look(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What to show to a caller. `retry_after`: seconds after which to ask again; None: there is nothing more to come."""
+    """What to show to a caller. `retry_after`: seconds after which to ask again; None: nothing more will come."""
 
     token: str
     look: Look

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import zmqueue.patterns
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WORDS = {
     "short_polling": ["loading; ask again in 0.20 s", "ready: 6", "failed: there is nothing to count", "unknown"],
@@ -18,7 +20,7 @@ WORDS = {
 
 
 def test_each_pattern_has_a_program_and_each_program_a_pattern() -> None:
-    patterns = {path.stem for path in (EXAMPLES.parent / "patterns").glob("*.py")} - {"__init__"}
+    patterns = {path.stem for path in Path(zmqueue.patterns.__path__[0]).glob("*.py")} - {"__init__"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == patterns == set(WORDS)
 
 
