@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 from zmqueue.client import limits
 from zmqueue.client.calls import AskCall, AskItem, LeaseSayCall, SubmitCall
@@ -140,7 +141,7 @@ class ClientCore:
                 for session in self._sessions:
                     session.hint(endpoint, packet.queue)
             elif isinstance(packet, _REPLIES):
-                self._exchanges.answered(packet, now)
+                self._exchanges.answered(cast(Reply, packet), now)     # what _REPLIES lists
             else:
                 self.bad += 1
 
