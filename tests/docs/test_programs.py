@@ -16,8 +16,6 @@ from typing import NamedTuple
 
 import pytest
 
-import zmqueue
-
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(python|py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECONDS_MAX = 100      # below the limit of one test, so that what the program printed is shown
@@ -52,7 +50,6 @@ def test_a_block_is_python(block: Block) -> None:
     ast.parse(block.code, block.name)
 
 
-@pytest.mark.skipif(not hasattr(zmqueue, "Node"), reason="the package cannot run a node yet")
 @pytest.mark.parametrize("block", PROGRAMS, ids=lambda block: block.name)
 def test_a_program_runs(block: Block, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
