@@ -41,6 +41,7 @@ class Faults:
         self.struck: Counter[str] = Counter()
         self._cluster, self._workload, self._dice = cluster, workload, dice
         self._on = True
+        self.latest = 0.0                  # seconds after which a message that is under way has surely arrived
         self._leaving: set[str] = set()    # they asked to be down, and do not come back by themselves
         kinds: dict[str, Callable[[], None]] = {
             "weather": self._weather, "halves": self._halves, "isolated": self._isolated, "one way": self._one_way,
@@ -87,11 +88,12 @@ class Faults:
     # --- the network ---
 
     def _weather(self) -> None:
-        dice, calm = self._dice, self._dice.random() < 0.3
-        self._cluster.network.weather = Weather() if calm else Weather(
+        dice, network = self._dice, self._cluster.network
+        network.weather = Weather() if dice.random() < 0.3 else Weather(
             delay_max=dice.choice((0.001, 0.01, 0.1, 0.4)), loss=dice.choice((0.0, 0.01, 0.1, 0.3)),
             duplication=dice.choice((0.0, 0.05, 0.5)), overtaking=dice.choice((0.0, 0.05, 0.4)),
             late_max=dice.choice((0.05, 0.5, 3.0)), held=dice.choice((0.0, 0.5, 1.0)))
+        self.latest = max(self.latest, network.weather.delay_max + network.weather.late_max)
 
     def _shuffled(self) -> list[str]:
         names = list(self._cluster.nodes)

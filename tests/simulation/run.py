@@ -94,6 +94,7 @@ class Run:
         faults.stop()
         workload.calm()
         self.calm_since = cluster.time.now
+        cluster.run(faults.latest)         # what comes late may be a submit
         Ending(cluster, self.states, self.logs, self.answers, lambda: workload.pending).check(CALM_MAX)
 
 
