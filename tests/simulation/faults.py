@@ -41,6 +41,7 @@ class Faults:
         self.struck: Counter[str] = Counter()
         self._cluster, self._workload, self._dice = cluster, workload, dice
         self._on = True
+        self.doubled = False               # messages were doubled: then a refusal of one says nothing of the other
         self.latest = 0.0                  # seconds after which a message that is under way has surely arrived
         self._leaving: set[str] = set()    # they asked to be down, and do not come back by themselves
         kinds: dict[str, Callable[[], None]] = {
@@ -93,6 +94,7 @@ class Faults:
             delay_max=dice.choice((0.001, 0.01, 0.1, 0.4)), loss=dice.choice((0.0, 0.01, 0.1, 0.3)),
             duplication=dice.choice((0.0, 0.05, 0.5)), overtaking=dice.choice((0.0, 0.05, 0.4)),
             late_max=dice.choice((0.05, 0.5, 3.0)), held=dice.choice((0.0, 0.5, 1.0)))
+        self.doubled = self.doubled or network.weather.duplication > 0
         self.latest = max(self.latest, network.weather.delay_max + network.weather.late_max)
 
     def _shuffled(self) -> list[str]:
@@ -227,11 +229,14 @@ class Faults:
         self._later(4.0 * self._dice.random(), self._join)
 
     def _forget(self) -> None:
-        """The operator has a member forgotten that has long been out: should it return, it stops (C7)."""
+        """The operator has a member forgotten that has long been out and does not run: should it return, it stops
+        (C7). One that lives could be the only one to know that this was decided, and stop with it."""
         state = self._cluster.state
         for member in () if state is None else state.members:
             node = self._cluster.nodes[self._victim()]
-            if member.status is Status.OUT and node.engine is not None and not node.paused:
+            gone = self._cluster.node_of(member.number)
+            if (member.status is Status.OUT and node.engine is not None and not node.paused
+                    and gone is not None and not gone.running):
                 node.engine.agreement.want(node.clock.monotonic(), MemberForgotten(member.number, member.since))
 
     # --- wrong beliefs ---

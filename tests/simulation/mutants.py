@@ -27,13 +27,13 @@ from zmqueue.core.intake import Intake
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.machine import Machine
 from zmqueue.core.operations import Returned, Settled, State, Submission
-from zmqueue.core.packets import Ack, Append, Entry, Snap
+from zmqueue.core.packets import Ack, Append, Code, Confirmed, Entry, Refused, Snap
 from zmqueue.core.primary import PrimarySide
 from zmqueue.core.replication import Replica, Role
 from zmqueue.core.snapshot import Staging
 from zmqueue.core.state import ClusterState
 from zmqueue.core.tables import Tables
-from zmqueue.core.waiting import Waiter, Waiting
+from zmqueue.core.waiting import Answering, Waiter, Waiting
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -236,6 +236,17 @@ def a_settle_is_confirmed_and_not_written(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Endings, "_settle", lambda self, settles, now: 0)
 
 
+def what_is_refused_is_stored(patch: pytest.MonkeyPatch) -> None:
+    honest, calls = Answering.done, [0]
+
+    def done(self: Answering, now: float) -> None:
+        calls[0] += 1
+        if calls[0] % 9 == 0 and isinstance(self._packet, Confirmed):
+            self._packet = Refused(self._packet.request, Code.QUEUE_FULL, "")
+        honest(self, now)
+    patch.setattr(Answering, "done", done)
+
+
 def an_ended_row_is_lost(patch: pytest.MonkeyPatch) -> None:
     honest = Machine._settled
 
@@ -267,6 +278,7 @@ MUTANTS = [
     _mutant(result_is_lost, "Q2", Answers.RESULT, Ending.LOST),
     _mutant(a_replica_drops_a_row, "R11", Ending.EQUAL, Logs.SNAPSHOT),
     _mutant(a_settle_is_confirmed_and_not_written, "R11", Answers.SETTLED),
+    _mutant(what_is_refused_is_stored, "Q2", Ending.DEFINITE),
     _mutant(an_ended_row_is_lost, "R11", Ending.LOST, Answers.LINEAR, CRASHED),
     _mutant(leases_never_expire, "Q1", Ending.WHOLE),
     _mutant(another_body, "Q2", Answers.LEASE),

@@ -95,7 +95,8 @@ class Run:
         workload.calm()
         self.calm_since = cluster.time.now
         cluster.run(faults.latest)         # what comes late may be a submit
-        Ending(cluster, self.states, self.logs, self.answers, lambda: workload.pending).check(CALM_MAX)
+        Ending(cluster, self.states, self.logs, self.answers, lambda: workload.pending).check(
+            CALM_MAX, lambda: [] if faults.doubled else workload.refused())
 
 
 def run_seed(seed: int, keep: int = 200, *, always: bool = False) -> Outcome:

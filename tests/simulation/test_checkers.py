@@ -27,5 +27,5 @@ def test_a_planted_fault_is_caught_by_its_checker(mutant: Mutant) -> None:
 def test_every_checker_has_a_fault_that_it_may_catch() -> None:
     names = {States.NAME, Logs.PREFIXES, Logs.PRIMARY, Logs.IN_SYNC, Logs.IDENTITY, Logs.DECISIONS, Logs.SNAPSHOT,
              Logs.ALARM, Answers.DURABLE, Answers.LINEAR, Answers.RESULT, Answers.LEASE, Answers.SETTLED,
-             Ending.WHOLE, Ending.EQUAL, Ending.LOST}
+             Ending.WHOLE, Ending.EQUAL, Ending.LOST, Ending.DEFINITE}
     assert names <= {checker for mutant in MUTANTS for checker in mutant.checkers}

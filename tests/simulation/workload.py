@@ -68,7 +68,8 @@ class Producer:
         self.done = False                  # submits no more
         self._cluster, self._load, self._dice = cluster, load, dice
         self.pending = 0                   # submits that are not finished, and repeats that are planned
-        self.known: list[bytes] = []      # ids that may be asked after
+        self.stored: dict[bytes, bool] = {}    # id -> False: each submit of it was definitely refused
+        self.known: list[bytes] = []       # ids that may be asked after
         self._bodies: dict[bytes, tuple[str, bytes]] = {}
         self._plan()
 
@@ -96,6 +97,7 @@ class Producer:
             if item.id is None:
                 continue
             error, self._bodies[item.id] = errors.get(index), (call.queue, item.draft.payload)
+            self.stored[item.id] = self.stored.get(item.id, False) or error is None or not error.definite
             if error is None:
                 self.known.append(item.id)
                 if not self.done and self._dice.random() < self._load.again:
@@ -190,6 +192,7 @@ class Workload:
         self._cluster, self._load, self._dice = cluster, load, dice
         self.producers = [Producer(cluster, load, self._own()) for _ in range(load.producers)]
         self.workers = [Worker(cluster, load, self._own()) for _ in range(load.workers)]
+        self._gone: list[Producer] = []
         if load.probe:
             Prober(cluster, load, self._own(), self)
 
@@ -202,6 +205,7 @@ class Workload:
         gone = self._dice.choice(programs)
         end(gone.client, crash=self._dice.random() < 0.7)
         if isinstance(gone, Producer):
+            self._gone.append(gone)
             self.producers[self.producers.index(gone)] = Producer(self._cluster, self._load, self._own())
         else:
             self.workers[self.workers.index(gone)] = Worker(self._cluster, self._load, self._own())
@@ -210,6 +214,11 @@ class Workload:
     def pending(self) -> int:
         """Submits whose fate is not known yet to programs that live."""
         return sum(producer.pending for producer in self.producers)
+
+    def refused(self) -> list[bytes]:
+        """The ids of which a program was told, definitely, that they are not stored (Q2)."""
+        return [message_id for producer in (*self._gone, *self.producers)
+                for message_id, stored in producer.stored.items() if not stored]
 
     def calm(self) -> None:
         """Submit no more, and work off what is there."""

@@ -117,6 +117,12 @@ class VirtualNode:
         self._cluster.trace.add(self.name, "crashes", "its last batch is on the disk" if kept else "")
         self._stop("")
 
+    def _end(self, why: str) -> None:
+        """The engine will not go on."""
+        self.disk.crash()
+        self._cluster.trace.add(self.name, "stops", why)
+        self._stop(why)
+
     def _stop(self, why: str) -> None:
         self.engine = self._synced = None
         self.paused = False
@@ -216,16 +222,14 @@ class VirtualNode:
                 self._said = engine.heartbeat(now, wall, 0)
             engine.finish(now)
         except (Cloned, Forked) as error:
-            self.disk.crash()
-            self._cluster.trace.add(self.name, "stops", error)
-            self._stop(str(error))
-            return
-        if engine.agreement.forgotten:
-            self.disk.crash()
-            self._cluster.trace.add(self.name, "stops", "no member any more")
-            self._stop("the cluster does not list this node any more")
+            self._end(str(error))
             return
         self._perform(engine.take())
+        self._end_if_forgotten(engine)
+
+    def _end_if_forgotten(self, engine: Engine) -> None:
+        if engine.agreement.forgotten and not self._busy:
+            self._end("the cluster does not list this node any more")
 
     def _perform(self, effects: Effects) -> None:
         for observer in self._cluster.observers:
@@ -262,6 +266,7 @@ class VirtualNode:
         self._send(effects.durable)
         engine.durable(self.clock.monotonic())
         self._perform(engine.take())
+        self._end_if_forgotten(engine)
 
     def _note(self, note: Note) -> None:
         self._cluster.trace.add(self.name, "notes", note.kind, *(f"{key}={value}" for key, value in note.facts.items()))

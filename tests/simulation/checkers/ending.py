@@ -25,6 +25,7 @@ class Ending:
     WHOLE = "all is well in the end"
     EQUAL = "replicas are equal in the end"
     LOST = "nothing confirmed is lost"
+    DEFINITE = "what is definitely refused is not stored"
 
     def __init__(self, cluster: VirtualCluster, states: States, logs: Logs, answers: Answers,
                  pending: Callable[[], int]) -> None:
@@ -32,14 +33,18 @@ class Ending:
         self._cluster, self._states, self._logs, self._answers = cluster, states, logs, answers
         self._pending = pending
 
-    def check(self, limit: float) -> None:
-        """Let time pass until all is well, and look. Raises Violation."""
+    def check(self, limit: float, refused: Callable[[], list[bytes]]) -> None:
+        """Let time pass until all is well, and look. Raises Violation. `refused()`: the ids that programs take for not
+        stored."""
         if not self._cluster.run_until(lambda: not self._unwell(), limit, every=0.1):
             raise Violation(self.WHOLE, f"{limit:g} s after the last fault: {self._unwell()}")
         self._cluster.run(0.5)             # what is told lazily is told by now
         self._check_rest()
         self._check_rows()
         self._check_found()
+        for message_id in refused():
+            if message_id in self._logs.models[bucket_of(message_id, len(self._logs.models))].lives:
+                raise Violation(self.DEFINITE, f"a program was told that {message_id.hex()} is not stored, and it is")
 
     def _unwell(self) -> str:
         """What is not well yet; empty: nothing."""
