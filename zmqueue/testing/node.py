@@ -99,9 +99,10 @@ class VirtualNode:
         for observer in self._cluster.observers:
             observer.started(self)
         self._cluster.connected(self)
+        life = self._life
         self._take_turn()
-        self._every_tick(self._life)
-        self._every_heartbeat(self._life)
+        self._every_tick(life)
+        self._every_heartbeat(life)
 
     def _config(self) -> EngineConfig:
         return EngineConfig(
@@ -190,7 +191,7 @@ class VirtualNode:
 
     def _every_tick(self, life: int) -> None:
         if life != self._life:
-            return
+            return                         # of a process that has ended
         self._tick_due = True
         self._plan_turn()
         self._cluster.time.after(self.pace.tick, partial(self._every_tick, life))
