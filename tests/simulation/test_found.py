@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from tests.simulation.bench import BUCKET, Bench
 from zmqueue.client.leasing import Holding
+from zmqueue.core.ballots import StateIs
+from zmqueue.core.changes import MemberDown, MemberForgotten, MemberJoined, MemberOut, MemberUp, apply
 from zmqueue.core.operations import How
 from zmqueue.core.packets import Packet
+from zmqueue.core.replication import Role
+from zmqueue.core.state import ClusterState, Member
 from zmqueue.testing import DiskSpeed, Observer, VirtualClient, VirtualCluster, Weather
 
 
@@ -67,3 +72,26 @@ def test_a_message_whose_settle_failed_goes_to_others() -> None:
     cluster.network.heal()
     assert cluster.run_until(lambda: len(held) > 1, 60.0)
     assert held[1].id == held[0].id and held[1].fencing > held[0].fencing
+
+
+def test_a_member_that_was_forgotten_and_joined_anew_is_known_by_its_new_number() -> None:
+    """It went on as the member that it had been, and so had no role in any bucket."""
+    bench = Bench(4, 3)
+    number = next(number for number in bench.state.desired(BUCKET) if number != bench.state.primary(BUCKET))
+    old, state = bench.member(number), bench.state
+    state = apply(state, [MemberDown(number, 1, old.since)])
+    state = apply(state, [MemberOut(number, 1, member(state, number).since)])
+    state = apply(state, [MemberForgotten(number, member(state, number).since)])
+    state = apply(state, [MemberJoined(old.id, 1, old.nonce, old.endpoint, old.heartbeats)])
+    state = apply(state, [MemberUp(5, 1, member(state, 5).since, old.nonce, old.endpoint, old.heartbeats)])
+    node = bench.nodes[number]
+    node.turn((bench.member(number % 4 + 1), StateIs(state.to_bytes())))
+    assert node.engine.replicas[BUCKET].role is (Role.BACKUP if 5 in state.desired(BUCKET) else Role.NONE)
+    assert node.engine.host is not None and node.engine.host.number == 5
+
+
+def member(state: ClusterState, number: int) -> Member:
+    """The member of that number, which there is."""
+    found = state.member(number)
+    assert found is not None
+    return found

@@ -313,6 +313,7 @@ class Engine:
             for bucket in range(state.buckets):
                 self._open(bucket)
         assert self.front is not None
+        self.host.number = number          # another one, where it was forgotten and a late Join made it a member anew
         self.front.agreed(state)
         for replica in self.replicas.values():
             replica.enter(state, now)
