@@ -7,6 +7,7 @@ caller is told: with one open, its fate is unknown (Q2).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -28,7 +29,7 @@ from zmqueue.errors import (
 T = TypeVar("T")
 
 
-class Call(Generic[T]):
+class Call(ABC, Generic[T]):
     """One thing that a caller waits for."""
 
     __slots__ = ("deadline", "error", "finished", "notify", "slot", "value")
@@ -61,16 +62,16 @@ class Call(Generic[T]):
         if self.notify is not None:
             self.notify(self)
 
+    @abstractmethod
     def expire(self, now: float) -> None:
         """The deadline passed: end it."""
-        raise NotImplementedError
 
     def abort(self, error: ZmqueueError) -> None:
         """The client closes. What may have taken effect does not end with a definite error."""
         self.fail(error)
 
 
-class Item:
+class Item(ABC):
     """One thing to be done in one bucket."""
 
     __slots__ = ("done", "open", "refusal")
@@ -80,13 +81,13 @@ class Item:
         self.open = 0                                # transmissions whose fate is unknown
         self.refusal: Refused | None = None          # the last definite one that was worth another try
 
+    @abstractmethod
     def accept(self, reply: Reply) -> None:
         """A node confirmed or answered it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refuse(self, error: Refused, now: float) -> bool:
         """A node definitely refused it, for good. Returns False to have it tried again all the same."""
-        raise NotImplementedError
 
 
 # --- submits ---------------------------------------------------------------------------------------------------------

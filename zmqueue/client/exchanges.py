@@ -7,6 +7,7 @@ for a while, because a late answer is still the truth.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 
 from zmqueue.client import limits
@@ -14,7 +15,7 @@ from zmqueue.client.timers import Timers
 from zmqueue.core.packets import Hint, Reply, Request
 
 
-class Exchange:
+class Exchange(ABC):
     """One request, sent to one endpoint."""
 
     __slots__ = ("endpoint", "given_up", "request")
@@ -23,17 +24,17 @@ class Exchange:
     request: int
     given_up: bool                               # it was silent: an answer that comes now is late
 
+    @abstractmethod
     def answered(self, reply: Reply, now: float) -> None:
         """The answer, perhaps a late one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def silent(self, now: float) -> None:
         """No answer came in time: what was asked may have happened or not."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unsent(self, now: float) -> None:
         """It never left: what was asked has certainly not happened."""
-        raise NotImplementedError
 
 
 class Exchanges:

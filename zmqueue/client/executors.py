@@ -15,6 +15,7 @@ import os
 import signal
 import threading
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -115,15 +116,16 @@ def pack(message: Message) -> Parcel:
 # --- runners: one for each slot --------------------------------------------------------------------------------------
 
 
-class Runner:
+class Runner(ABC):
     """Runs handlers for one slot, one at a time."""
 
+    @abstractmethod
     def run(self, handler: Handler, message: Message) -> Outcome:
         """Run it to its end."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Nothing runs, and no more will be run. Called in the slot's thread."""
+        return                             # most have nothing of their own to release
 
     def kill(self) -> bool:
         """End what runs, from another thread; False where that cannot be done."""

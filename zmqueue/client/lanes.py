@@ -7,6 +7,7 @@ the sake of merging (as in Kafka's producer). `sending.py` sends them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ from zmqueue.client.calls import AskItem, Item, LeaseItem, SubmitItem
 from zmqueue.core.packets import Ask, Extend, GiveBack, Request, Settling, Submit
 
 
-class Lane:
+class Lane(ABC):
     """The items of one kind that wait for one bucket."""
 
     on_its_way_max = 1
@@ -29,9 +30,9 @@ class Lane:
         self.failures = 0
         self.silences = 0
 
+    @abstractmethod
     def packet(self, request: int, items: Sequence[Item], now: float) -> Request:
         """The request that carries these items."""
-        raise NotImplementedError
 
     def size(self, item: Item) -> int:
         """Bytes that the item adds to a packet, about."""

@@ -7,6 +7,7 @@ have something, that one is asked. What comes back is dealt to the consumers in 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -52,27 +53,31 @@ class Holding:
         return token_of(self.submission.id)
 
 
-class Taker:
+class Taker(ABC):
     """Someone who takes messages: `free` says how many it would take now."""
 
     __slots__ = ()
 
     @property
+    @abstractmethod
     def free(self) -> int:
-        raise NotImplementedError
+        """How many it would take now."""
 
+    @abstractmethod
     def take(self, holding: Holding, now: float) -> None:
         """Here is one; `free` was at least 1."""
-        raise NotImplementedError
 
     def asked(self, many: int) -> None:
         """Told what is being asked for on its account."""
+        return                             # of no interest to most
 
     def looked(self, exhausted: bool, answered: bool, now: float) -> None:
         """Told at each turn. `exhausted`: no node is believed to have more, and none is being asked."""
+        return
 
     def fail(self, error: ZmqueueError) -> None:
         """The nodes will not hand out anything."""
+        return
 
 
 class Slots:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from zmqueue.core.office import Office
@@ -10,7 +11,7 @@ from zmqueue.core.packets import Alive, Confirmed, Grant, Granted
 from zmqueue.core.sessions import Session
 
 
-class Gathering:
+class Gathering(ABC):
     """Counts the parts that are expected. One more is expected until `complete`, so that nothing leaves too early."""
 
     __slots__ = ("_expected",)
@@ -32,9 +33,9 @@ class Gathering:
         """No more parts will be expected."""
         self.arrived()
 
+    @abstractmethod
     def finish(self) -> None:
         """All parts are there."""
-        raise NotImplementedError
 
 
 class Granting(Gathering):
