@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PURE = frozenset(
-    "__future__ abc base64 binascii bisect collections dataclasses enum functools hashlib heapq itertools math"
-    " operator re string struct typing zlib".split()
+    "__future__ abc base64 binascii bisect collections dataclasses enum functools hashlib heapq ipaddress itertools"
+    " math operator re string struct typing zlib".split()
 )
 """What of the standard library computes only: no clock, no randomness, no file, no socket, no thread, no log."""
 

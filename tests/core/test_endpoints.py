@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zmqueue.node.endpoints import parse_endpoint
+from zmqueue.core.endpoints import parse_endpoint
 
 
 @pytest.mark.parametrize(("text", "host", "port"), [

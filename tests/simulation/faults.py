@@ -229,14 +229,12 @@ class Faults:
         self._later(4.0 * self._dice.random(), self._join)
 
     def _forget(self) -> None:
-        """The operator has a member forgotten that has long been out and does not run: should it return, it stops
-        (C7). One that lives could be the only one to know that this was decided, and stop with it."""
+        """The operator has a member forgotten that has long been out, running or not: it learns of that, goes on
+        answering for a while, since it may be the only one that knows of the decision, and stops (C7)."""
         state = self._cluster.state
         for member in () if state is None else state.members:
             node = self._cluster.nodes[self._victim()]
-            gone = self._cluster.node_of(member.number)
-            if (member.status is Status.OUT and node.engine is not None and not node.paused
-                    and gone is not None and not gone.running):
+            if member.status is Status.OUT and node.engine is not None and not node.paused:
                 node.engine.agreement.want(node.clock.monotonic(), MemberForgotten(member.number, member.since))
 
     # --- wrong beliefs ---

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from tests.simulation.bench import BUCKET, Bench
 from zmqueue.client.leasing import Holding
-from zmqueue.core.ballots import StateIs
+from zmqueue.core.ballots import Prepare, StateIs
 from zmqueue.core.changes import MemberDown, MemberForgotten, MemberJoined, MemberOut, MemberUp, apply
+from zmqueue.core.engine import ANSWER_ON
 from zmqueue.core.operations import How
-from zmqueue.core.packets import Packet
+from zmqueue.core.packets import Code, GetQueues, Packet, Refused
 from zmqueue.core.replication import Role
 from zmqueue.core.state import ClusterState, Member
 from zmqueue.testing import DiskSpeed, Observer, VirtualClient, VirtualCluster, Weather
@@ -88,6 +89,28 @@ def test_a_member_that_was_forgotten_and_joined_anew_is_known_by_its_new_number(
     node.turn((bench.member(number % 4 + 1), StateIs(state.to_bytes())))
     assert node.engine.replicas[BUCKET].role is (Role.BACKUP if 5 in state.desired(BUCKET) else Role.NONE)
     assert node.engine.host is not None and node.engine.host.number == 5
+
+
+def test_a_forgotten_node_tells_who_waits_for_its_vote_and_then_is_over() -> None:
+    """It stopped at once: where only it knew the decision, the other voter waited for its vote for ever (C7)."""
+    bench = Bench(2, 2)
+    state = apply(bench.state, [MemberDown(2, 1, bench.member(2).since)])
+    out = apply(state, [MemberOut(2, 1, member(state, 2).since)])
+    without = apply(out, [MemberForgotten(2, member(out, 2).since)])
+    assert out.quorum == 2 and without.voters == (1,)
+    node = bench.nodes[2]
+    node.turn((bench.member(1), StateIs(without.to_bytes())))
+    node.sync()
+    node.left.clear()
+    node.turn((bench.member(1), Prepare(without.epoch, (1, 1))), ticks=3)
+    assert (bench.member(1).id, StateIs(without.to_bytes())) in node.left
+    node.engine.on_client(b"client", [GetQueues(7)], bench.now, 0)
+    refused = [packet for _, packet in node.engine.take().now if isinstance(packet, Refused)]
+    assert [(packet.request, packet.code) for packet in refused] == [(7, Code.NOT_SERVING)]
+    assert not node.engine.over and not node.engine.serving
+    bench.now += ANSWER_ON
+    node.turn(ticks=1)
+    assert node.engine.over
 
 
 def member(state: ClusterState, number: int) -> Member:

@@ -13,7 +13,6 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import click
 
 import zmqueue
-from zmqueue.node.endpoints import parse_endpoint
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,7 +44,7 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
             return command(*args, **kwargs)
         except zmqueue.ClusterUnreachable as error:
             fail(f"no cluster was reached: {error}", UNREACHABLE, as_json=as_json)
-        except (zmqueue.ZmqueueError, zmqueue.DirectoryInUse) as error:
+        except zmqueue.ZmqueueError as error:
             fail(str(error) or type(error).__name__, FAILED, as_json=as_json)
         except (zmqueue.BadToken, ValueError, TypeError) as error:
             fail(str(error), USAGE, as_json=as_json)
@@ -80,7 +79,7 @@ def timeout_option(default: float) -> Callable[[Callable[..., Any]], Callable[..
 
 def connect(seeds: str, timeout: float = 10.0) -> zmqueue.Client:
     """A client of the cluster that the seeds name."""
-    names = [str(parse_endpoint(seed.strip(), "a seed")) for seed in seeds.split(",") if seed.strip()]
+    names = [seed.strip() for seed in seeds.split(",") if seed.strip()]
     if not names:
         raise click.UsageError("no seeds: name a node with --seeds tcp://HOST:PORT or in $ZMQUEUE_SEEDS")
     return zmqueue.Client(*names, timeout=timeout)

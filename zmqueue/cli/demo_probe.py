@@ -18,12 +18,9 @@ SUBMIT_S = 60.0                        # far beyond any failover: what is not co
 
 
 def buckets_of(client: zmqueue.Client, node_id: str) -> tuple[list[int], int]:
-    """The buckets that the node is primary of, by the newest state that the client knows; and how many there are."""
-    state = client._core.routing.state                   # placement is no part of the public client
-    if state is None:
-        return [], 0
-    numbers = {member.number for member in state.members if member.id == node_id}
-    return [bucket for bucket in range(state.buckets) if state.primary(bucket) in numbers], state.buckets
+    """The buckets that the node is primary of, and how many there are in all."""
+    view = client.members()
+    return [bucket for bucket, primary in enumerate(view.primaries) if primary == node_id], view.buckets
 
 
 class Probe:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from zmqueue.client import limits, payloads
 from zmqueue.client.calls import Draft
+from zmqueue.core.endpoints import parse_endpoint
 from zmqueue.core.ids import parse_token
 
 
@@ -18,10 +19,7 @@ def seeds(given: Sequence[str], environment: str) -> list[str]:
     found = [seed.strip() for seed in (given or environment.split(",")) if seed.strip()]
     if not found:
         raise ValueError("a client needs at least one seed: Client('tcp://HOST:PORT', ...) or $ZMQUEUE_SEEDS")
-    for seed in found:
-        if "://" not in seed:
-            raise ValueError(f"seed {seed!r} is no endpoint; write tcp://HOST:PORT")
-    return found
+    return [str(parse_endpoint(seed, "a seed")) for seed in found]
 
 
 def queue_name(name: str) -> str:

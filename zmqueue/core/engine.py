@@ -51,8 +51,13 @@ from zmqueue.core.state import Agreed, ClusterState, Status
 from zmqueue.core.suspicion import FaultDetector
 from zmqueue.core.tables import Tables
 
+ANSWER_ON = 10.0
+"""Seconds for which a node that the cluster forgot goes on telling others the state that says so (C7)."""
+
 JOIN_EVERY = 0.5
 """Seconds between two askings of a node without a cluster to be made a member."""
+
+_NO_CLUSTER = "this node is no member of a cluster (yet, or any more): ask another one"
 
 _CONSENSUS = (Hello, StateIs, Want, Prepare, Promise, Accept, Accepted, Nack, Join)
 _REPLICATION = (Append, Ack, Nak, Lost, Ahead, Snap, SnapMore)
@@ -98,9 +103,14 @@ class Engine:
         self.detector = FaultDetector(settings.suspicion_ms / 1000, settings.grace_ms / 1000, now)
         self.agreement.on_install.append(self._installed)
         self.shown_epoch = 0               # the newest epoch that is on the disk: what is founded here is not yet
+        self.serving = False               # on the disk, the cluster lists this run of the node as up
+        self.left = False                  # on the disk, a planned stop is agreed; or nobody is there to take over
+        self.over = False                  # the cluster forgot this node, and it has answered on for long enough
+        self._forgotten_at: float | None = None
         if self.state is not None:
             self.shown_epoch = self.state.epoch
             self._installed(None, self.state)
+            self._note_standing(self.state)
         elif config.found is not None:
             cluster_id = f"{hash64('cluster', f'{config.id} {config.nonce}', 0):016x}"
             self.agreement.found(cluster_id, config.found, now)
@@ -111,22 +121,6 @@ class Engine:
     def state(self) -> ClusterState | None:
         """The newest cluster state that this node knows."""
         return self.agreement.state
-
-    @property
-    def serving(self) -> bool:
-        """True where the cluster lists this run of the node as up, and that is on its disk."""
-        member = None if self.state is None else self.state.by_id(self.config.id)
-        return (member is not None and member.up and member.incarnation == self.config.incarnation
-                and self.state is not None and self.shown_epoch == self.state.epoch)
-
-    @property
-    def left(self) -> bool:
-        """True where a planned stop is agreed, or cannot be: nobody else is there to take over."""
-        state = self.state
-        me = None if state is None else state.by_id(self.config.id)
-        if state is None or me is None or not me.up:
-            return True
-        return not any(state.up(number) for number in state.voters if number != me.number)
 
     def envelope(self) -> Envelope:
         """Who speaks, for the first frame of what this node sends. Shows only an epoch that is on disk."""
@@ -218,7 +212,7 @@ class Engine:
                 self._tell_state(client, packet, wall)
             elif self.front is None or self.state is None:
                 request = getattr(packet, "request", 0)
-                self.effects.send(client, Refused(request, Code.NOT_SERVING, "this node knows no cluster yet"))
+                self.effects.send(client, Refused(request, Code.NOT_SERVING, _NO_CLUSTER))
             elif isinstance(packet, GetMembers):
                 self._tell_members(client, packet, self.state, now)
             elif isinstance(packet, _FOR_FRONT):
@@ -227,7 +221,7 @@ class Engine:
     def _tell_state(self, client: bytes, packet: GetState, wall: int) -> None:
         state = self.state
         if state is None:
-            self.effects.send(client, Refused(packet.request, Code.NOT_SERVING, "this node knows no cluster yet"))
+            self.effects.send(client, Refused(packet.request, Code.NOT_SERVING, _NO_CLUSTER))
             return
         data = b"" if packet.epoch >= state.epoch else state.to_bytes()
         self.effects.send(client, StateReply(packet.request, state.epoch, data, wall))
@@ -247,6 +241,9 @@ class Engine:
             self._ask_to_join(now)
             return
         self.agreement.tick(now, self.detector)
+        if self._forgotten_at is not None:
+            self.over = now - self._forgotten_at >= ANSWER_ON
+            return
         for replica in self._active:
             replica.tick(now)
             if replica.role is Role.NONE and replica.removable(now):
@@ -280,8 +277,9 @@ class Engine:
     def durable(self, now: float) -> None:
         """The batch is on disk, with everything that was written before the commit began."""
         self._now = now
-        if self.state is not None:
+        if self.state is not None and self.state.epoch != self.shown_epoch:
             self.shown_epoch = self.state.epoch
+            self._note_standing(self.state)
         self.agreement.durable(now)
         flushed = sorted(self._flushed)
         self._flushed.clear()
@@ -305,7 +303,9 @@ class Engine:
         now, number = self._now, self.agreement.number
         self.detector.installed(old, state, number, now)
         if number is None:
-            return                         # forgotten: the shell stops the node
+            self._retire(now)
+            return
+        self._forgotten_at = None
         if self.host is None:
             copies = Copies(self._tables)
             self.host = Host(number, self.config.incarnation, self._tables, self.effects, copies, self.agreement.want)
@@ -318,6 +318,24 @@ class Engine:
         for replica in self.replicas.values():
             replica.enter(state, now)
         self._note_active(self.replicas.values())
+
+    def _note_standing(self, state: ClusterState) -> None:
+        """What the state on the disk says of this node."""
+        me = state.by_id(self.config.id)
+        up = me is not None and me.up
+        self.serving = me is not None and up and me.incarnation == self.config.incarnation
+        self.left = not up or not any(state.up(number) for number in state.voters if me and number != me.number)
+
+    def _retire(self, now: float) -> None:
+        """The cluster forgot this node: serve nothing any more, but go on answering for a while (C7).
+
+        With an even number of voters it may be the only one that knows of the decision, while another waits for its
+        vote: that one has to be told.
+        """
+        if self._forgotten_at is None:
+            self._forgotten_at = now
+        self.replicas, self._active, self.front, self.host = {}, (), None, None
+        self._flushed.clear()
 
     def _open(self, bucket: int) -> Replica:
         assert self.host is not None and self.front is not None

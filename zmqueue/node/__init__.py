@@ -1,8 +1,7 @@
 """The node: the only place where the clock, the network and the disk are touched."""
 from __future__ import annotations
 
-from zmqueue.node.node import Node, NodeFailed
+from zmqueue.node.node import DirectoryInUse, Node, NodeFailed
 from zmqueue.node.sockets import AddressInUse
-from zmqueue.store import DirectoryInUse
 
 __all__ = ["AddressInUse", "DirectoryInUse", "Node", "NodeFailed"]

@@ -36,6 +36,7 @@ LAZY_S = 0.05                          # a batch that nobody waits for is made d
 TURNS_MAX = 64                         # commits in a row for one turn's events; the rest waits for the next turn
 DOOR_EVERY_S = 0.1                     # a silent peer's door is tried that often
 ENVELOPES_MAX = 10_000                 # envelopes remembered as bytes, since a peer sends the same again and again
+ENVELOPE_BYTES_MAX = 256               # ours have under 100; what is longer is read each time, and not remembered
 
 
 class Loop:
@@ -164,7 +165,7 @@ class Loop:
             self._perform(engine)
             self._busy_since = None
             self.turns += 1
-            if engine.agreement.forgotten:
+            if engine.over:
                 raise _Forgotten("the cluster does not list this node any more; its data is kept: to join anew, start "
                                  "it on an empty directory")
 
@@ -180,7 +181,7 @@ class Loop:
                 self._complain(identity, error)
                 continue
             if envelope.node:
-                self._heard_at[envelope.node] = now
+                self._note_heard(envelope.node, now)
                 engine.on_peer(envelope, packets, now, wall)
             elif self._speaks_to_us(engine, envelope, identity, packets):
                 engine.on_client(identity, packets, now, wall)
@@ -193,7 +194,8 @@ class Loop:
             known = decode_envelope(frames[0])
             if len(self._envelopes) >= ENVELOPES_MAX:
                 self._envelopes.clear()
-            self._envelopes[frames[0]] = known
+            if len(frames[0]) <= ENVELOPE_BYTES_MAX:
+                self._envelopes[frames[0]] = known
         return known
 
     def _complain(self, identity: bytes, error: BadFrame) -> None:
@@ -223,8 +225,12 @@ class Loop:
                 log.debug("a heartbeat that is none: %s", error)
                 continue
             if isinstance(heartbeat, Heartbeat):
-                self._heard_at[heartbeat.node] = now
+                self._note_heard(heartbeat.node, now)
                 engine.on_heartbeat(heartbeat, now)
+
+    def _note_heard(self, node_id: str, now: float) -> None:
+        if node_id in self._heard_at:      # members only: anybody may write anything into an envelope
+            self._heard_at[node_id] = now
 
     # --- what follows ---
 
@@ -271,12 +277,12 @@ class Loop:
         self._pulse.say(engine.heartbeat(now, _wall(), 0), interval)
         self._facts = engine.facts()
         if state is not None:
+            self._heard_at = {member.id: self._heard_at.get(member.id, now) for member in state.members}
             endpoints = self._sockets.endpoints()
             for member in state.members:
-                if (member.status is Status.UP and member.id in endpoints
-                        and now - self._heard_at.get(member.id, now) > 1.5 * interval):
+                silent = now - self._heard_at[member.id] > 1.5 * interval
+                if silent and member.status is Status.UP and member.id in endpoints:
                     self._try_door(member.id)
-                self._heard_at.setdefault(member.id, now)
         serving, left = engine.serving, engine.left
         if (serving, left) != (self.serving, self.left):
             with self.changed:

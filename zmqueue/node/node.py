@@ -11,16 +11,17 @@ from types import TracebackType
 
 import zmq
 
+from zmqueue import store
+from zmqueue.core.endpoints import Endpoint, parse_endpoint
 from zmqueue.core.engine import EngineConfig
 from zmqueue.core.state import WEIGHT_MAX
 from zmqueue.core.tables import Table
 from zmqueue.errors import ZmqueueError
-from zmqueue.node.endpoints import Endpoint, parse_endpoint
 from zmqueue.node.identity import begin, bound
 from zmqueue.node.loop import Loop, chance
 from zmqueue.node.sockets import AddressInUse, Sockets, bind, common
 from zmqueue.settings import Settings
-from zmqueue.store import Directory, DirectoryInUse, LmdbStore, StoreError, open_directory
+from zmqueue.store import Directory, LmdbStore, StoreError, open_directory
 
 log = logging.getLogger("zmqueue.node")
 
@@ -34,6 +35,10 @@ class NodeFailed(ZmqueueError):
     """The node cannot start, or stopped by itself; the text says why. Nothing that was answered is lost by it."""
 
     definite = True
+
+
+class DirectoryInUse(NodeFailed):
+    """Another process has the data directory (the text names it). Definite: nothing was touched."""
 
 
 class Node:
@@ -93,9 +98,9 @@ class Node:
             raise NodeFailed(f"node {self._id} runs already")
         try:
             self._open()
-        except DirectoryInUse:
+        except store.DirectoryInUse as error:
             self._release()
-            raise
+            raise DirectoryInUse(str(error)) from error
         except StoreError as error:
             self._release()
             raise NodeFailed(f"the node in {self._data} cannot start: {error}") from error
@@ -110,11 +115,11 @@ class Node:
         if not self._data.exists() and not self._found and not self._join:
             raise NodeFailed(f"there is no directory {self._data}; {_WORDS}")
         self._directory = open_directory(self._data, create=self._found or bool(self._join))
-        store = self._store = LmdbStore(self._directory.store_path)
-        has_cluster = store.get(Table.META, b"state") is not None
+        files = self._store = LmdbStore(self._directory.store_path)
+        has_cluster = files.get(Table.META, b"state") is not None
         if not has_cluster and not self._found and not self._join:
             raise NodeFailed(f"{self._data} holds no cluster; {_WORDS}")
-        run = begin(store)
+        run = begin(files)
         self._id = run.id
         context = self._context = zmq.Context()
         context.setsockopt(zmq.MAX_SOCKETS, 4_096)
@@ -129,7 +134,7 @@ class Node:
             publisher.close(0)
             sockets.close()
             raise
-        bound(store, run, sockets.port, heartbeat_port)
+        bound(files, run, sockets.port, heartbeat_port)
         reachable = self._reachable(sockets.port)
         self._endpoint = str(reachable)
         config = EngineConfig(
@@ -138,7 +143,7 @@ class Node:
             found=self._settings.agreed() if self._found else None, weight=self._weight, zone=self._zone)
         if not has_cluster and not self._found:
             log.info("node %s waits for a seed to take it in: %s", run.id, ", ".join(self._join))
-        self._loop = Loop(store, config, sockets, publisher, context)
+        self._loop = Loop(files, config, sockets, publisher, context)
         self._loop.start()
 
     def _reachable(self, port: int) -> Endpoint:
@@ -187,9 +192,9 @@ class Node:
     def _release(self) -> None:
         """Let go of everything that this object holds; also half-way through a start that failed."""
         loop, self._loop = self._loop, None
-        store, self._store = self._store, None
-        if loop is None and store is not None:
-            store.close()
+        files, self._store = self._store, None
+        if loop is None and files is not None:
+            files.close()
         context, self._context = self._context, None
         if context is not None:
             context.destroy(linger=300)
@@ -233,10 +238,10 @@ class Node:
     def statistics(self) -> dict[str, int | float | str]:
         """Counts since the start, and what the node is now: epoch, buckets by role, packets, commits, bytes, alarms."""
         self._check_process()
-        loop, store = self._loop, self._store
-        if loop is None or store is None:
+        loop, files = self._loop, self._store
+        if loop is None or files is None:
             return {"id": self._id, "serving": False}
-        facts = store.statistics()
+        facts = files.statistics()
         return {**loop.statistics(), "id": self._id, "endpoint": self._endpoint, "serving": loop.serving,
                 "used_bytes": facts.used_bytes, "map_bytes": facts.map_bytes, "commits": facts.commits,
                 "at": time.time()}
@@ -247,4 +252,4 @@ class Node:
                              "another Node in this process, on another directory")
 
 
-__all__ = ["AddressInUse", "Node", "NodeFailed", "StoreError"]
+__all__ = ["DirectoryInUse", "Node", "NodeFailed"]

@@ -18,8 +18,8 @@ from collections.abc import Callable
 
 import zmq
 
+from zmqueue.core.endpoints import parse_endpoint
 from zmqueue.core.packets import Heartbeat, encode
-from zmqueue.node.endpoints import parse_endpoint
 
 log = logging.getLogger("zmqueue.node")
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import zmq
 
 from zmqueue.core.effects import Address
+from zmqueue.core.endpoints import Endpoint
 from zmqueue.core.packets import Envelope, Packet, encode
 from zmqueue.errors import ZmqueueError
-from zmqueue.node.endpoints import Endpoint
 
 log = logging.getLogger("zmqueue.node")
 
@@ -134,8 +134,8 @@ class Sockets:
         """Be connected to these peers and no others; one whose address changed is connected anew.
 
         libzmq resolves a name again at each attempt to connect."""
-        for node_id in [node_id for node_id in self._links if "://" not in node_id and node_id not in peers]:
-            self._links.pop(node_id).close(0)
+        for address in [address for address in self._links if address not in peers]:    # seeds are not needed any more
+            self._links.pop(address).close(0)
         for node_id, (endpoint, _) in peers.items():
             link = self._links.get(node_id)
             if link is not None and link.endpoint != endpoint:

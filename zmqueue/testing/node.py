@@ -229,7 +229,7 @@ class VirtualNode:
         self._end_if_forgotten(engine)
 
     def _end_if_forgotten(self, engine: Engine) -> None:
-        if engine.agreement.forgotten and not self._busy:
+        if engine.over and not self._busy:
             self._end("the cluster does not list this node any more")
 
     def _perform(self, effects: Effects) -> None:
