@@ -36,8 +36,8 @@ class Listener(Protocol):
 class BucketCopy:
     """One bucket's log, commit index and machine. A node that has no copy yet has an empty one without rows."""
 
-    __slots__ = ("_copies", "_flushed", "_moved", "_tables", "at", "bucket", "commit", "log", "machine", "number",
-                 "own")
+    __slots__ = ("_copies", "_flushed", "_moved", "_tables", "at", "bucket", "commit", "generation", "log", "machine",
+                 "number", "own")
 
     def __init__(self, bucket: int, tables: Tables, copies: Copies) -> None:
         self.bucket = bucket
@@ -50,6 +50,7 @@ class BucketCopy:
         self.number = position.copy
         self.commit = position.commit
         self.at = position.at               # bucket time of the last applied entry
+        self.generation = position.generation
         self.log = Log(self._tables, position.copy, position.base_seq, position.base_term, position.commit)
         self.machine = Machine(self._tables, position.copy)
         self._moved = False                 # the position row is behind
@@ -123,7 +124,7 @@ class BucketCopy:
         if self._moved:
             self._moved = False
             self._copies.write(self.bucket, Position(
-                self.number, self.log.base_seq, self.log.base_term, self.commit, self.at))
+                self.number, self.log.base_seq, self.log.base_term, self.commit, self.at, self.generation))
 
     def flush(self) -> None:
         """A batch ends here: it holds everything up to the present end."""

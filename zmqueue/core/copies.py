@@ -18,6 +18,9 @@ from zmqueue.core.tables import Table, Tables, View, rows, span
 NO_COPY = 0
 """The number of the copy that a node does not have: nothing lies under it."""
 
+UNCOUNTED = -1
+"""The count of a copy whose rows were never counted."""
+
 SWEEP_ROWS = 512
 """Rows swept at once: a few ms, and below what a busy turn writes anyway."""
 
@@ -42,6 +45,9 @@ class Position(msgspec.Struct, array_like=True, frozen=True, gc=False):
     base_term: int = 0     # which was made in this term
     commit: int = 0        # entries up to here are applied to the copy's rows; never below base_seq
     at: int = 0            # bucket time of the last applied entry (Q1)
+    generation: int = 1    # of the bucket, when this copy was made or adopted (C12): an older one is a lost branch
+    count: int = UNCOUNTED # how many rows the applied state has; UNCOUNTED: an earlier version wrote this row
+    digest: int = 0        # the sum over these rows, as far as `count` is known
 
 
 NOWHERE = Position()
