@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from zmqueue.core.changes import (
+    BucketAdopted,
     Change,
+    MemberChanged,
     MemberDown,
     MemberForgotten,
     MemberJoined,
@@ -22,7 +24,7 @@ from zmqueue.core.changes import (
     apply,
     effective,
 )
-from zmqueue.core.state import Agreed, ClusterState, Member, Status, digest, found
+from zmqueue.core.state import DISASTERS_KEPT, Agreed, ClusterState, Disaster, Member, Status, digest, found
 
 ID = "{:016x}".format
 
@@ -412,3 +414,146 @@ def test_any_changes_keep_what_must_hold(seed: int) -> None:
             if old.number == new.number and old != new:
                 assert new.since == after.epoch         # C8
         state = after
+
+
+# --- operator tools (C12) -------------------------------------------------------------------------------------
+
+
+def bereft() -> tuple[ClusterState, int, int]:
+    """A state of three members in which the one in-sync replica of a bucket is down; that bucket; an up member."""
+    state = cluster(3, replicas=2, min_in_sync=1)
+    bucket = next(b for b in range(4) if len(state.in_sync[b]) == 2)
+    holder, dropped = state.in_sync[bucket]
+    state = apply(state, [ReplicaDropped(bucket, dropped, state.terms[bucket])])
+    return apply(state, [down(state, holder)]), bucket, dropped
+
+
+def adopted(state: ClusterState, bucket: int, number: int, **other: int) -> BucketAdopted:
+    fields = {"generation": state.generations[bucket] + 1, "term": state.terms[bucket], "wall": 5, **other}
+    return BucketAdopted(bucket, number, **fields)
+
+
+def test_an_adopted_bucket_has_one_replica_a_generation_a_term_and_leaves_a_mark() -> None:
+    state, bucket, number = bereft()
+    assert state.primary(bucket) is None
+    after = apply(state, [adopted(state, bucket, number)])
+    assert after.in_sync[bucket] == (number,) and after.primary(bucket) == number
+    assert after.generations[bucket] == 2 and after.terms[bucket] == after.epoch
+    mark, = after.disasters
+    assert (mark.lineage, mark.epoch, mark.wall) == (1, after.epoch, 5)
+    assert mark.adopted == ((bucket, 2, known(state, number).id),)
+    assert ClusterState.from_bytes(after.to_bytes()) == after
+    others = [other for other in range(4) if other != bucket]
+    assert all(after.generations[other] == 1 for other in others)
+
+
+@pytest.mark.parametrize("other", [{"generation": 3}, {"generation": 1}, {"term": 1}])
+def test_an_adoption_that_names_another_generation_or_term_falls_away(other: dict[str, int]) -> None:
+    state, bucket, number = bereft()
+    assert effective(state, [adopted(state, bucket, number, **other)]) is None
+
+
+def test_a_bucket_with_an_up_in_sync_replica_is_not_adopted() -> None:
+    state, bucket, number = bereft()
+    holder = state.in_sync[bucket][0]
+    again = [up(state, holder, known(state, holder).incarnation + 1), adopted(state, bucket, number)]
+    assert apply(state, again).generations[bucket] == 1, "judged on the state as changed so far (C5)"
+    after = apply(state, again[::-1])
+    assert after.generations[bucket] == 2 and after.in_sync[bucket] == (number,)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 9])
+def test_only_an_up_member_that_may_hold_a_bucket_adopts_it(number: int) -> None:
+    state, bucket, _ = bereft()
+    takes = state.up(number)
+    assert (effective(state, [adopted(state, bucket, number)]) is not None) == takes
+    if takes:
+        light = apply(state, [MemberChanged(number, known(state, number).since, 0, "")])
+        assert effective(light, [adopted(light, bucket, number)]) is None
+
+
+def test_a_learner_of_the_old_branch_is_not_synced_in_the_list_of_the_adoption() -> None:
+    """Its term is still that of e, and it holds what the adopted copy lacks."""
+    state, bucket, learner = bereft()
+    other = next(member.number for member in state.members if member.up and member.number != learner)
+    synced = ReplicaSynced(bucket, learner, state.terms[bucket])
+    assert learner in state.desired(bucket) and learner in apply(state, [synced]).in_sync[bucket]
+    assert apply(state, [adopted(state, bucket, other), synced]).in_sync[bucket] == (other,)
+
+
+def test_only_the_newest_marks_are_kept() -> None:
+    state, bucket, number = bereft()
+    old = tuple(Disaster(1, epoch, 0, (), ((0, 1, ""),)) for epoch in range(DISASTERS_KEPT))
+    after = apply(msgspec.structs.replace(state, disasters=old), [adopted(state, bucket, number)])
+    assert after.disasters[:-1] == old[1:] and after.disasters[-1].epoch == after.epoch
+
+
+def test_a_state_without_marks_has_the_bytes_that_the_version_before_gives_it() -> None:
+    state = cluster(3)
+    fields = msgspec.structs.astuple(state)
+    assert fields[-1] == () and state.to_bytes() == msgspec.msgpack.encode(fields[:11])
+
+
+# --- weight and zone --------------------------------------------------------------------------------------------
+
+
+def changed(state: ClusterState, number: int, weight: int, zone: str = "") -> MemberChanged:
+    return MemberChanged(number, known(state, number).since, weight, zone)
+
+
+def test_a_change_of_weight_or_zone_is_a_change_of_the_record_and_moves_buckets() -> None:
+    state = cluster(3, replicas=2)
+    after = apply(state, [changed(state, 2, 5, "cellar")])
+    assert (known(after, 2).weight, known(after, 2).zone, known(after, 2).since) == (5, "cellar", after.epoch)
+    moved = [bucket for bucket in range(4) if after.desired(bucket) != state.desired(bucket)]
+    assert moved and all(after.terms[bucket] == after.epoch for bucket in moved), "R1"
+    assert effective(after, [changed(state, 2, 1)]) is None, "it names a record that is no more (C8)"
+    assert effective(after, [changed(after, 2, 5, "cellar")]) is None
+
+
+@pytest.mark.parametrize(("weight", "zone"), [(-1, ""), (101, ""), (1, "z" * 65)])
+def test_a_weight_or_zone_beyond_its_limit_is_not_agreed(weight: int, zone: str) -> None:
+    state = cluster(3)
+    assert effective(state, [changed(state, 2, weight, zone)]) is None
+
+
+def test_somebody_keeps_a_weight() -> None:
+    state = cluster(2)
+    after = apply(state, [changed(state, 1, 0), changed(state, 2, 0)])
+    assert (known(after, 1).weight, known(after, 2).weight) == (0, 1)
+
+
+def test_a_member_whose_weight_became_0_serves_until_its_copies_are_elsewhere() -> None:
+    """It is on no walk, and yet it may be the only one that holds a bucket."""
+    state = founder()
+    state = apply(state, [joined(2)])
+    state = apply(state, [up(state, 2)])
+    assert all(state.in_sync[bucket] == (1,) for bucket in range(4))
+    state = apply(state, [changed(state, 1, 0)])
+    assert all(state.desired(bucket) == (2,) and state.primary(bucket) == 1 for bucket in range(4))
+    state = apply(state, [ReplicaSynced(bucket, 2, state.terms[bucket]) for bucket in range(4)])
+    assert all(state.primary(bucket) == 2 for bucket in range(4))
+    state = apply(state, [ReplicaRetired(bucket, 1, state.terms[bucket]) for bucket in range(4)])
+    assert all(state.in_sync[bucket] == (2,) for bucket in range(4))
+
+
+def test_stand_ins_follow_the_new_weights() -> None:
+    """P2: while too few of the desired are up, the next up ones on the walk are desired too; one of weight 0 never."""
+    state = cluster(4, replicas=2)
+    bucket = 0
+    first, second = state.desired(bucket)
+    spare = [number for number in state.walk(bucket) if number not in (first, second)]
+    state = apply(state, [changed(state, spare[0], 0), down(state, second)])
+    assert state.desired(bucket) == (first, second, spare[1])
+
+
+# --- joiners that vanish ----------------------------------------------------------------------------------------
+
+
+def test_a_member_that_was_never_taken_up_can_be_forgotten() -> None:
+    state = apply(cluster(3), [joined(4)])
+    after = apply(state, [forgotten(state, 4)])
+    assert after.member(4) is None and after.voters == state.voters and after.terms == state.terms
+    taken = apply(state, [up(state, 4)])
+    assert taken.voters == (1, 2, 3, 4)
+    assert apply(taken, [forgotten(state, 4), forgotten(taken, 4)]).member(4) is not None, "an up member never"

@@ -13,7 +13,10 @@ from functools import cached_property
 
 import msgspec
 
-from zmqueue.core.state import WEIGHT_MAX, Agreed, ClusterState, Member, Status
+from zmqueue.core.state import DISASTERS_KEPT, WEIGHT_MAX, Agreed, ClusterState, Disaster, Member, Status
+
+ZONE_CHARACTERS_MAX = 64
+"""The longest name of a zone: the state travels whole."""
 
 # --- changes of members -------------------------------------------------------------------------------------
 
@@ -58,7 +61,7 @@ class MemberOut(msgspec.Struct, array_like=True, frozen=True, tag=4):
 
 
 class MemberForgotten(msgspec.Struct, array_like=True, frozen=True, tag=5):
-    """The out member, which holds nothing, is no member any more."""
+    """The member, which is out or was never taken up, and holds nothing, is no member any more."""
 
     number: int
     since: int
@@ -99,8 +102,30 @@ class SettingChanged(msgspec.Struct, array_like=True, frozen=True, tag=9):
     since: int
 
 
+class BucketAdopted(msgspec.Struct, array_like=True, frozen=True, tag=10):
+    """The bucket's in-sync replicas are dead, and it goes on from this member's copy: what that lacks is lost (C12).
+
+    An operator's word, never a node's own. `generation` is the bucket's next one; `term` is what was looked at.
+    """
+
+    bucket: int
+    number: int
+    generation: int
+    term: int
+    wall: int                              # ms, for the mark that it leaves
+
+
+class MemberChanged(msgspec.Struct, array_like=True, frozen=True, tag=11):
+    """The member gets another weight and zone, and with them another place on the ring. An operator's word."""
+
+    number: int
+    since: int
+    weight: int
+    zone: str
+
+
 Change = (MemberJoined | MemberUp | MemberDown | MemberOut | MemberForgotten
-          | ReplicaSynced | ReplicaDropped | ReplicaRetired | SettingChanged)
+          | ReplicaSynced | ReplicaDropped | ReplicaRetired | SettingChanged | BucketAdopted | MemberChanged)
 
 
 class Value(msgspec.Struct, array_like=True, frozen=True):
@@ -138,6 +163,9 @@ class _Draft:
         self.members = {member.number: member for member in before.members}
         self.next_number = before.next_number
         self.in_sync = [set(numbers) for numbers in before.in_sync]
+        self.generations = list(before.generations)
+        self.adopted: list[tuple[int, int, str]] = []      # what the mark says (C12),
+        self.adopted_at = 0                # and when it was said
         self.ended: set[int] = set()       # buckets whose term ends whatever else happens (R1)
 
     def fold(self, change: Change) -> None:
@@ -169,6 +197,10 @@ class _Draft:
                     self.in_sync[bucket].remove(number)
             case SettingChanged():
                 self._setting(change)
+            case BucketAdopted():
+                self._adopted(change)
+            case MemberChanged():
+                self._changed(change)
 
     # --- members ---
 
@@ -197,13 +229,26 @@ class _Draft:
 
     def _forgotten(self, change: MemberForgotten) -> None:
         member = self.members.get(change.number)
-        if member is None or member.status is not Status.OUT or member.since != change.since:
+        if member is None or member.status not in (Status.OUT, Status.JOINING) or member.since != change.since:
             return
         voters = [other for other in self.members.values() if other.voter and other.number != change.number]
         live = sum(1 for other in voters if other.up)
         if 2 * live > len(voters) and not any(change.number in numbers for numbers in self.in_sync):
             del self.members[change.number]
             self._places_changed()
+
+    def _changed(self, change: MemberChanged) -> None:
+        member = self.members.get(change.number)
+        if member is None or member.since != change.since:
+            return
+        if (member.weight, member.zone) == (change.weight, change.zone):
+            return
+        if not 0 <= change.weight <= WEIGHT_MAX or len(change.zone) > ZONE_CHARACTERS_MAX:
+            return
+        others = any(other.weight > 0 and other.status.placeable for other in self.members.values()
+                     if other.number != change.number)
+        if change.weight > 0 or others:    # somebody has to hold the buckets
+            self._set(change.number, weight=change.weight, zone=change.zone)
 
     def _is(self, number: int, status: Status, incarnation: int, since: int) -> bool:
         member = self.members.get(number)
@@ -234,6 +279,10 @@ class _Draft:
         return tuple(self.members[number] for number in sorted(self.members))
 
     def _in_term(self, bucket: int, term: int) -> bool:
+        # After its adoption nothing else in this list is about the bucket: a learner of the old branch must not become
+        # in-sync in the new one, although the term in e is the same (C5, C12).
+        if any(bucket == adopted for adopted, _, _ in self.adopted):
+            return False
         return 0 <= bucket < len(self.before.terms) and self.before.terms[bucket] == term
 
     def _may_be_synced(self, bucket: int, number: int) -> bool:
@@ -246,6 +295,18 @@ class _Draft:
         desired = self._now.desired(bucket)
         return (number in self.in_sync[bucket] and number not in desired and len(desired) > 0
                 and all(other in self.in_sync[bucket] and self._is_up(other) for other in desired))
+
+    def _adopted(self, change: BucketAdopted) -> None:
+        bucket, member = change.bucket, self.members.get(change.number)
+        if (not self._in_term(bucket, change.term) or change.generation != self.generations[bucket] + 1
+                or any(self._is_up(number) for number in self.in_sync[bucket])):
+            return
+        if member is None or not member.up or member.weight < 1:
+            return
+        self.in_sync[bucket] = {change.number}
+        self.generations[bucket] = change.generation
+        self.adopted.append((bucket, change.generation, member.id))
+        self.adopted_at = max(self.adopted_at, change.wall)
 
     # --- the rest ---
 
@@ -264,8 +325,16 @@ class _Draft:
                 numbers &= up
         after = msgspec.structs.replace(
             self.before, epoch=self.epoch, settings=self.settings, members=self._sorted_members(),
-            next_number=self.next_number, in_sync=tuple(tuple(sorted(numbers)) for numbers in self.in_sync))
+            next_number=self.next_number, in_sync=tuple(tuple(sorted(numbers)) for numbers in self.in_sync),
+            generations=tuple(self.generations), disasters=self._marks())
         terms = tuple(
             self.epoch if bucket in self.ended or after.config(bucket) != self.before.config(bucket) else term
             for bucket, term in enumerate(self.before.terms))
         return msgspec.structs.replace(after, terms=terms)
+
+    def _marks(self) -> tuple[Disaster, ...]:
+        before = self.before
+        if not self.adopted:
+            return before.disasters
+        mark = Disaster(before.lineage, self.epoch, self.adopted_at, (), tuple(sorted(self.adopted)))
+        return (*before.disasters, mark)[-DISASTERS_KEPT:]

@@ -74,6 +74,21 @@ class Agreed(msgspec.Struct, array_like=True, frozen=True):
     since: int = 0                 # the epoch in which a setting last changed
 
 
+class Disaster(msgspec.Struct, array_like=True, frozen=True):
+    """The mark of an operator's decision that may have lost what was answered (C12)."""
+
+    lineage: int                                  # the cluster's, from then on
+    epoch: int                                    # of the first state after it
+    wall: int                                     # ms, by the clock of the operator's machine
+    lost: tuple[str, ...] = ()                    # ids of the members that were given up
+    adopted: tuple[tuple[int, int, str], ...] = ()    # (bucket, its generation, id of the member whose copy it is now)
+    begun_empty: tuple[int, ...] = ()             # those of the adopted of which nobody had a copy
+
+
+DISASTERS_KEPT = 64
+"""Marks kept in the state, the newest; lineage and generations tell of all of them for ever."""
+
+
 class Config(msgspec.Struct, frozen=True):
     """What a bucket's term stands for (R1): when any of it changes, the term does."""
 
@@ -95,6 +110,7 @@ class ClusterState(msgspec.Struct, array_like=True, frozen=True, dict=True):
     generations: tuple[int, ...]             # by bucket: how often it was adopted (C12)
     queues: tuple[tuple[str, int, bytes], ...] = ()   # reserved: name, since, declaration
     keys: tuple[tuple[str, int, bytes], ...] = ()     # reserved: name, since, key
+    disasters: tuple[Disaster, ...] = ()              # oldest first, at most DISASTERS_KEPT
 
     # --- members ---
 
@@ -171,11 +187,13 @@ class ClusterState(msgspec.Struct, array_like=True, frozen=True, dict=True):
 
     @cached_property
     def _primaries(self) -> tuple[int | None, ...]:
-        return tuple(next((number for number in self.walk(bucket) if number in in_sync and self.up(number)), None)
+        # A member whose weight became 0 is on no walk. It comes last, and serves until its copies are elsewhere.
+        return tuple(next((number for number in (*self.walk(bucket), *in_sync)
+                           if number in in_sync and self.up(number)), None)
                      for bucket, in_sync in enumerate(self.in_sync))
 
     def primary(self, bucket: int) -> int | None:
-        """The first in-sync `up` member in the full walk (P1); None while there is none."""
+        """The first in-sync `up` member in the full walk, else off it (P1); None while there is none."""
         return self._primaries[bucket]
 
     @cached_property
@@ -213,20 +231,34 @@ class ClusterState(msgspec.Struct, array_like=True, frozen=True, dict=True):
 
     @cached_property
     def _encoded(self) -> bytes:
-        return _encoder.encode(self)
+        # Later fields are left out at their default: a state that says nothing new has the bytes, and so the digest,
+        # that the version before gives it (C6), and a cluster of both agrees at once.
+        fields = msgspec.structs.astuple(self)
+        while len(fields) > _FIELDS_ALWAYS and not fields[-1]:
+            fields = fields[:-1]
+        return _encoder.encode(fields)
 
     def to_bytes(self) -> bytes:
         """The canonical bytes: equal states have equal bytes."""
         return self._encoded
 
+    @cached_property
+    def computable(self) -> bool:
+        """False where the bytes hold what this version does not know. Such a state is kept and passed on byte for
+        byte, and this node votes and serves under it; it proposes nothing, since what it makes would lack that (C6)."""
+        return True
+
     @staticmethod
     def from_bytes(data: bytes) -> ClusterState:
-        """Read what `to_bytes` wrote. Raises msgspec.DecodeError on anything else."""
+        """Read what `to_bytes` wrote, here or in another version. Raises msgspec.DecodeError on anything else."""
         state: ClusterState = _decoder.decode(data)
         _check(state)
+        if state.to_bytes() != data:
+            vars(state).update(_encoded=data, computable=False)
         return state
 
 
+_FIELDS_ALWAYS = 11                # epoch to keys
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ClusterState)
 
