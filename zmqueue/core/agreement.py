@@ -159,8 +159,8 @@ class Agreement:
         if now - self._asked_at >= REPEAT_EVERY:
             self._asked_at = now
             self.want(now, *self.own_wants(), *self._beliefs.about_others(state, suspicion, now))
-        if number not in state.voters or not self._proposer.idle(now):
-            return
+        if number not in state.voters or not state.computable or not self._proposer.idle(now):
+            return                         # C6: what cannot be computed here is left to those who can, and voted for
         changes, since = self._wants.ready(state, suspicion, now)
         unfinished = self._unfinished_since(state, now)
         if not changes and unfinished is None:
@@ -354,7 +354,7 @@ class Agreement:
         if (new.cluster_id, new.lineage) != (old.cluster_id, old.lineage):
             self.effects.note("refused a state of another cluster", cluster=new.cluster_id, lineage=new.lineage)
             return False
-        if new.epoch == old.epoch and new != old:
+        if new.epoch == old.epoch and new.to_bytes() != old.to_bytes():
             raise Forked(f"two states of epoch {new.epoch} are known, {digest(old).hex()} here and "
                          f"{digest(new).hex()}; some disk lost what it had confirmed")
         return new.epoch > old.epoch

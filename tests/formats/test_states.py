@@ -1,0 +1,95 @@
+"""Cluster states between versions (C6): a field that one version does not know is neither lost nor a fork."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from tests.core.consensus_rig import World
+from tests.core.test_state_changes import cluster
+from zmqueue.core.agreement import Forked
+from zmqueue.core.ballots import Accept, Accepted, Prepare, Promise, StateIs
+from zmqueue.core.changes import SettingChanged, Value, apply
+from zmqueue.core.hashing import digest as digest_of
+from zmqueue.core.state import ClusterState, digest
+from zmqueue.core.tables import Table
+
+FIRST_FIELDS = 11
+"""epoch to keys: what every version has written. A later field at its default is left out."""
+
+
+def with_more(state: ClusterState, *more: object) -> bytes:
+    """The state as a later version writes it, which has appended fields and uses them."""
+    fields = msgspec.msgpack.decode(state.to_bytes())
+    known = len(ClusterState.__struct_fields__)
+    defaults: list[object] = [[]] * (known - len(fields))
+    return msgspec.msgpack.encode([*fields, *defaults, *more])
+
+
+def test_a_state_in_which_nothing_new_is_used_has_the_bytes_of_the_first_version() -> None:
+    fields = msgspec.msgpack.decode(cluster(3).to_bytes())
+    assert len(fields) == FIRST_FIELDS
+    assert len(fields[3]) == 16 and all(len(member) == 11 for member in fields[4])
+
+
+def test_what_a_later_version_put_into_a_state_is_kept_and_passed_on() -> None:
+    later = with_more(cluster(3), {"unheard": "of"}, 7)
+    state = ClusterState.from_bytes(later)
+    assert state.to_bytes() == later and digest(state) == digest_of(later)
+    assert not state.computable and cluster(3).computable
+    assert ClusterState.from_bytes(state.to_bytes()).to_bytes() == later
+
+
+def test_a_state_that_only_an_earlier_version_would_write_shorter_is_read() -> None:
+    """Fields with defaults may be missing at the end; then the bytes are kept as well."""
+    fields = msgspec.msgpack.decode(cluster(3).to_bytes())
+    shorter = msgspec.msgpack.encode(fields[:9])
+    state = ClusterState.from_bytes(shorter)
+    assert state == cluster(3) and state.to_bytes() == shorter
+
+
+@pytest.fixture
+def world() -> World:
+    """Three members under a state that a later version made, and node 3 speaks for that version."""
+    made = World(3)
+    later = with_more(made.newest, "added later")
+    for node in made.nodes.values():
+        node.tables.rows[Table.META, b"state"] = later
+        node.boot(nonce=node.number * 100)
+    return made
+
+
+def setting(state: ClusterState) -> SettingChanged:
+    return SettingChanged("grace_ms", 40_000, state.settings.since)
+
+
+def test_who_cannot_compute_the_next_state_proposes_nothing(world: World) -> None:
+    for _ in range(100):
+        world.now += 0.02
+        world[1].agreement.want(world.now, setting(world[1].state))
+        world[1].tick()
+        world[1].sync()
+    assert not world.packets(Prepare) and not world.packets(Accept)
+
+
+def test_who_cannot_compute_the_next_state_votes_for_it_and_takes_it_whole(world: World) -> None:
+    """It accepts a value that it cannot judge, and the state comes with the word that it is decided."""
+    before = world[1].state
+    after = with_more(apply(before, [setting(before)]), "added later")
+    value = Value((setting(before),), digest_of(after))
+    world[1].take(world[3].id, Prepare(before.epoch + 1, (1, 3)))
+    world[1].take(world[3].id, Accept(before.epoch + 1, (1, 3), value))
+    world[1].sync()
+    assert world.packets(Promise, 1, 3) and world.packets(Accepted, 1, 3)
+    world.chosen[before.epoch + 1] = ClusterState.from_bytes(after)
+    world[1].take(world[3].id, StateIs(after))
+    world[1].sync()
+    assert world[1].state.settings.grace_ms == 40_000
+    assert world[1].tables.rows[Table.META, b"state"] == after
+
+
+def test_states_of_one_epoch_are_told_apart_by_their_bytes(world: World) -> None:
+    """C11: what one of them has more may be what this version cannot see."""
+    dropped = msgspec.msgpack.decode(world[1].state.to_bytes())[:FIRST_FIELDS]
+    with pytest.raises(Forked):
+        world[1].take(world[2].id, StateIs(msgspec.msgpack.encode(dropped)))
