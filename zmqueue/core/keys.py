@@ -35,6 +35,11 @@ def copy_prefix(copy: int) -> bytes:
     return _NUMBER.pack(copy)
 
 
+def copy_of(key: bytes) -> int | None:
+    """The copy that a key belongs to; None where it is too short to be one of a bucket's keys."""
+    return _NUMBER.unpack_from(key)[0] if len(key) >= _COPY_BYTES else None
+
+
 def order_of(seq: int, index: int) -> int:
     """The order of the message that stands at `index` in the entry `seq`: unique in its bucket, growing."""
     return seq << ORDER_BITS | index

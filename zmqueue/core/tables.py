@@ -27,11 +27,31 @@ class Table(enum.Enum):
     COUNTS = "counts"      # copy, queue -> how many messages are in which state
 
 
+class Damage(Exception):
+    """A row is not what was written: its checksum does not fit, or it is not there. The copy it belongs to is damaged.
+
+    Something below the store did it. What the node makes of it is in `damage`.
+    """
+
+    def __init__(self, what: str, table: str, key: bytes) -> None:
+        super().__init__(what)
+        self.table = table                 # the value of a Table
+        self.key = key
+
+
+class RowMissing(Damage):
+    """A row that other rows speak of is not there."""
+
+    def __init__(self, table: Table, key: bytes) -> None:
+        super().__init__(f"record {key.hex()} of table {table.value!r} has vanished: something below took it away",
+                         table.value, key)
+
+
 class View(Protocol):
     """Read access to one moment of the store. Keys ascend bytewise; a key has 1 to 511 bytes."""
 
     def get(self, table: Table, key: bytes) -> bytes | None:
-        """Return the value under `key`, or None. Raises CorruptRecord where the checksum does not fit."""
+        """Return the value under `key`, or None. This and the others raise Damage where a checksum does not fit."""
         ...
 
     def scan(self, table: Table, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:

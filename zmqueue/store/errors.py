@@ -6,22 +6,22 @@ nothing.
 
 from __future__ import annotations
 
+from zmqueue.core.tables import Damage
+
 
 class StoreError(Exception):
     """The base of what a store raises for the world's faults."""
 
 
-class CorruptRecord(StoreError):
+class CorruptRecord(StoreError, Damage):
     """A record's bytes are not those that were written under this key in this table. Other records can still
-    be read."""
+    be read. A node makes its copy of that bucket anew from another replica; it stops where the record is its
+    own and no bucket's."""
 
     def __init__(self, table: str, key: bytes, sealed_bytes: int) -> None:
         super().__init__(
             f"record {key.hex()} of table {table!r} ({sealed_bytes} bytes with its frame) does not fit its"
-            " checksum: something below changed it; remove this node's data and let it join as a new member"
-        )
-        self.table = table
-        self.key = key
+            " checksum: something below changed it", table, key)
 
 
 class StoreFailed(StoreError):
