@@ -17,11 +17,13 @@ from zmqueue.store.errors import (
 )
 from zmqueue.store.lmdb_store import LmdbStatistics, LmdbStore
 from zmqueue.store.memory import MemoryStore
+from zmqueue.store.reserve import DiskRoom
 
 __all__ = [
     "CorruptRecord",
     "Directory",
     "DirectoryInUse",
+    "DiskRoom",
     "FormatTooNew",
     "LmdbStatistics",
     "LmdbStore",

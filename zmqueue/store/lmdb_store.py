@@ -33,11 +33,13 @@ from zmqueue.store.lmdb_reads import (
     scan_rows,
 )
 from zmqueue.store.records import KEY_BYTES_MAX, check_key, seal, seal_rows
+from zmqueue.store.reserve import DiskRoom, Reserve
 
 STORE_FORMAT = 1
 MAP_BYTES = 1 << 30         # address space, not disk: the file grows as it is used
 HEADROOM_BYTES = 256 << 20  # what one batch may add (half-full and copied pages too); more fails the store
 PAGE_BYTES_MAX = 64 << 10
+META_PAGES = 2              # the two roots, at the file's beginning
 READERS_MAX = 32            # open snapshots at one time: about one for each learner that is being fed
 
 _FORMAT_DATABASE = b"zmqueue"
@@ -61,14 +63,20 @@ class LmdbStore:
     of a batch to the commit, a batch belongs to the thread that began it."""
 
     def __init__(self, path: str | os.PathLike[str], *, map_bytes: int = MAP_BYTES,
-                 headroom_bytes: int = HEADROOM_BYTES, readers_max: int = READERS_MAX) -> None:
+                 headroom_bytes: int = HEADROOM_BYTES, readers_max: int = READERS_MAX,
+                 reserve_bytes: int | None = None, map_bytes_max: int | None = None) -> None:
         """Open the environment in the directory `path`, made (mode 0700) if missing.
+
+        `reserve_bytes`: disk that is kept allocated ahead of what is used (see `reserve`); None keeps none, and
+        `disk_room` is not to be asked then. `map_bytes_max`: beyond that the map does not grow.
 
         Raises FormatTooNew, DirectoryInUse (open in this process already; across processes `open_directory`
         guards), and StoreFailed where LMDB cannot use the files. All are definite: no row was touched.
         """
         self.path = Path(path).resolve()
         self._headroom_bytes = headroom_bytes
+        self._map_bytes_max = map_bytes_max
+        self._reserve: Reserve | None = None
         self._transaction: Transaction | None = None
         self._owner = _NOBODY               # the thread that has the transaction open
         self._dirty = False
@@ -85,7 +93,8 @@ class LmdbStore:
             made = not self.path.exists()
             self.path.mkdir(mode=0o700, exist_ok=True)
             self._environment = lmdb.open(
-                str(self.path), map_size=max(map_bytes, self._least_map_bytes()), max_dbs=len(Table) + 1,
+                str(self.path), map_size=self._limited(max(map_bytes, self._least_map_bytes())),
+                max_dbs=len(Table) + 1,
                 max_readers=readers_max, mode=0o600, lock=True, sync=True, metasync=True, writemap=False,
             )
         except (lmdb.Error, OSError) as error:
@@ -97,10 +106,12 @@ class LmdbStore:
             sync_directory(self.path)
             if made:
                 sync_directory(self.path.parent)
+            if reserve_bytes is not None:
+                self._reserve = Reserve(self.path / DATA_NAME, reserve_bytes, map_bytes_max)
         except (lmdb.Error, OSError) as error:
             self._environment.close()
             raise StoreFailed(f"cannot read the store {self.path}: {error}") from error
-        except StoreError:
+        except BaseException:
             self._environment.close()
             raise
         _open_stores.add(self)
@@ -215,6 +226,23 @@ class LmdbStore:
             snapshots=sum(snapshot.valid for snapshot in self._snapshots),
         )
 
+    def reserve_is_whole(self) -> bool:
+        """False where what was committed since `disk_room` has touched the reserve: measure again. Cheap."""
+        reserve = self._reserve
+        return reserve is None or reserve.covers(self._used_bytes())
+
+    def disk_room(self) -> DiskRoom:
+        """Fill the reserve up, as far as the disk has it, and say how much room there is.
+
+        To be asked in the thread that writes. Raises StoreFailed where the file cannot be looked at.
+        """
+        self._check_usable()
+        assert self._reserve is not None, "a store without a reserve measures nothing"
+        try:
+            return self._reserve.measure(self._used_bytes(), self._reusable_bytes)
+        except (lmdb.Error, OSError) as error:
+            raise self._fail("allocating the reserve", error) from error
+
     def close(self) -> None:
         """Drop the batch that was not committed and release the files. May be called twice; in a forked child
         it only forgets (the handles are the parent's)."""
@@ -224,6 +252,8 @@ class LmdbStore:
             raise StoreMisused("close the store in the thread that has a batch open, or after its commit")
         self._drop_batch()
         self._close_snapshots()
+        if self._reserve is not None:
+            self._reserve.close()
         self._environment.close()
         self._closed = True
         _open_stores.discard(self)
@@ -266,14 +296,37 @@ class LmdbStore:
         first.
         """
         info = self._environment.info()
-        map_bytes = info["map_size"]
+        map_bytes = present = info["map_size"]
         needed = (info["last_pgno"] + 1) * self._page_bytes + self._headroom_bytes
         if needed <= map_bytes:
             return
         while map_bytes < needed:
             map_bytes *= 2
+        map_bytes = self._limited(map_bytes)
+        if map_bytes <= present:
+            return                          # at its limit: what is left of it is guarded by the reserve
         self._close_snapshots()
         self._environment.set_mapsize(map_bytes)
+
+    def _limited(self, map_bytes: int) -> int:
+        return map_bytes if self._map_bytes_max is None else min(map_bytes, self._map_bytes_max)
+
+    def _used_bytes(self) -> int:
+        return int(self._environment.info()["last_pgno"] + 1) * self._page_bytes
+
+    def _reusable_bytes(self) -> int:
+        """The pages of the used part that no tree holds: LMDB uses them again before the file grows.
+
+        Those that an open snapshot sees come later, and a large value needs several in a row: the caller keeps
+        half of its reserve in unused blocks for that.
+        """
+        try:
+            with self._environment.begin(write=False) as view:
+                trees = [view.stat(), *(view.stat(database) for database in self._databases.values())]
+        except lmdb.ReadersFullError:
+            return 0
+        held = sum(tree["branch_pages"] + tree["leaf_pages"] + tree["overflow_pages"] for tree in trees)
+        return max(0, self._used_bytes() - (held + META_PAGES) * self._page_bytes)
 
     def _close_snapshots(self) -> None:
         for snapshot in list(self._snapshots):
@@ -335,6 +388,8 @@ def _forget_in_child() -> None:
     """A pid compared at each call would cost more than the call; a hook costs nothing."""
     for store in list(_open_stores):
         store._owner, store._forked = _NOBODY, True
+        if store._reserve is not None:
+            store._reserve.close()
     _open_stores.clear()
 
 
