@@ -22,7 +22,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from zmqueue.client.core import ClientCore
-from zmqueue.core.packets import BadFrame, Heartbeat, Request, decode, decode_envelope, encode
+from zmqueue.core.packets import BadFrame, Heartbeat, Request, decode, decode_all, decode_envelope, encode
 
 log = logging.getLogger("zmqueue.client")
 
@@ -190,10 +190,12 @@ class Transport:
             except zmq.Again:
                 return
             try:
-                envelope, *packets = decode_envelope(frames[0]), *map(decode, frames[1:])
+                envelope = decode_envelope(frames[0])
             except BadFrame:
                 self.bad_frames += 1
                 continue
+            packets, bad = decode_all(frames[1:])
+            self.bad_frames += len(bad)
             self._core.on_packets(link.endpoint, envelope, packets, now)
 
     def _watch(self, link: Link, now: float) -> None:

@@ -9,6 +9,7 @@ packet's number; fields may be appended with a default in later versions, never 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 
 import msgspec
 
@@ -20,7 +21,14 @@ _VERSION_BYTE = bytes((WIRE_VERSION,))
 
 
 class BadFrame(ValueError):
-    """A frame that is no packet of ours; it is counted, answered where there is someone to answer, and dropped."""
+    """A frame that is no packet of ours; it is counted, answered where there is someone to answer, and dropped.
+
+    `request` is the number of the request that it seems to be, of a kind that this version does not know; else 0.
+    """
+
+    def __init__(self, text: str, request: int = 0) -> None:
+        super().__init__(text)
+        self.request = request
 
 
 class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -384,11 +392,46 @@ def _body(frame: bytes | memoryview) -> memoryview:
 
 def decode(frame: bytes | memoryview) -> Packet:
     """The packet in a frame. Raises BadFrame with what is wrong."""
+    body = _body(frame)
     try:
-        packet: Packet = _packets.decode(_body(frame))
+        packet: Packet = _packets.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadFrame(f"no packet: {error}") from None
+        raise BadFrame(f"no packet: {error}", _request_in(body)) from None
     return packet
+
+
+def decode_all(frames: Iterable[bytes | memoryview]) -> tuple[list[Packet], list[BadFrame]]:
+    """The packets in a message's frames after the envelope, in order, and what was wrong with the others.
+
+    A frame that cannot be read costs itself alone: what a later version sends beside it must arrive all the same.
+    """
+    packets: list[Packet] = []
+    bad: list[BadFrame] = []
+    for frame in frames:
+        try:
+            packets.append(decode(frame))
+        except BadFrame as error:
+            bad.append(error)
+    return packets, bad
+
+
+class _SomeRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The beginning that all numbered requests share, of later versions too."""
+
+    kind: int
+    request: int
+
+
+_requests = msgspec.msgpack.Decoder(_SomeRequest)
+_REQUESTS = range(20, 40)
+
+
+def _request_in(body: memoryview) -> int:
+    try:
+        found: _SomeRequest = _requests.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
+    return found.request if found.kind in _REQUESTS else 0
 
 
 def decode_envelope(frame: bytes | memoryview) -> Envelope:

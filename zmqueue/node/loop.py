@@ -23,7 +23,17 @@ from zmqueue.core.agreement import Cloned, Forked
 from zmqueue.core.effects import Effects, Note
 from zmqueue.core.engine import Engine, EngineConfig
 from zmqueue.core.host import ALARM
-from zmqueue.core.packets import BadFrame, Code, Envelope, Heartbeat, Packet, Refused, decode, decode_envelope
+from zmqueue.core.packets import (
+    BadFrame,
+    Code,
+    Envelope,
+    Heartbeat,
+    Packet,
+    Refused,
+    decode,
+    decode_all,
+    decode_envelope,
+)
 from zmqueue.core.state import Status
 from zmqueue.node.pulse import Pulse
 from zmqueue.node.sockets import Sockets
@@ -176,10 +186,12 @@ class Loop:
         for identity, *frames in self._sockets.receive(self._sockets.router):
             try:
                 envelope = self._envelope(frames)
-                packets: list[Packet] = [decode(frame) for frame in frames[1:]]
             except BadFrame as error:
-                self._complain(identity, error)
+                self._complain(engine, identity, [error])
                 continue
+            packets, bad = decode_all(frames[1:])
+            if bad:
+                self._complain(engine, identity, bad)
             if envelope.node:
                 self._note_heard(envelope.node, now)
                 engine.on_peer(envelope, packets, now, wall)
@@ -198,11 +210,14 @@ class Loop:
                 self._envelopes[frames[0]] = known
         return known
 
-    def _complain(self, identity: bytes, error: BadFrame) -> None:
-        self.bad_frames += 1
-        if self.bad_frames & (self.bad_frames - 1) == 0:     # the 1st, 2nd, 4th, 8th ...: a flood must not fill the log
-            log.warning("node %s dropped bad frames (%d so far); the last: %s", self._config.id, self.bad_frames, error)
-        self._sockets.send(Envelope(), [(identity, Refused(0, Code.BAD_REQUEST, str(error)))])
+    def _complain(self, engine: Engine, identity: bytes, bad: list[BadFrame]) -> None:
+        """Count them and answer them: a client of a later version learns so what is not known here."""
+        before, self.bad_frames = self.bad_frames, self.bad_frames + len(bad)
+        if before.bit_length() != self.bad_frames.bit_length():    # the 1st, 2nd, 4th: a flood must not fill the log
+            log.warning("node %s dropped bad frames (%d so far); the last: %s",
+                        self._config.id, self.bad_frames, bad[-1])
+        self._sockets.send(engine.envelope(), [
+            (identity, Refused(error.request, Code.BAD_REQUEST, str(error))) for error in bad])
 
     def _speaks_to_us(self, engine: Engine, envelope: Envelope, identity: bytes, packets: list[Packet]) -> bool:
         state = engine.state
