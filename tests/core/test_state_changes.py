@@ -456,7 +456,7 @@ def test_an_adoption_that_names_another_generation_or_term_falls_away(other: dic
 def test_a_bucket_with_an_up_in_sync_replica_is_not_adopted() -> None:
     state, bucket, number = bereft()
     holder = state.in_sync[bucket][0]
-    again = [up(state, holder, known(state, holder).incarnation + 1), adopted(state, bucket, number)]
+    again: list[Change] = [up(state, holder, known(state, holder).incarnation + 1), adopted(state, bucket, number)]
     assert apply(state, again).generations[bucket] == 1, "judged on the state as changed so far (C5)"
     after = apply(state, again[::-1])
     assert after.generations[bucket] == 2 and after.in_sync[bucket] == (number,)

@@ -36,6 +36,8 @@ class BackupSide:
 
     def append(self, packet: Append, now: float) -> None:
         """Take a primary's entries, if the one before them is here."""
+        if self._host.low and not self._in_sync and packet.entries:
+            return                         # not acked: where this learner counts already, it is dropped for it
         copy, log = self._copy, self._copy.log
         if packet.prev_seq > copy.commit and log.term_at(packet.prev_seq) != packet.prev_term:
             self._refuse(packet)
@@ -104,7 +106,7 @@ class BackupSide:
     def snapshot(self, chunk: Snap) -> None:
         """Take one chunk, if a snapshot may be taken at all (R12)."""
         copy = self._copy
-        if self._in_sync:
+        if self._in_sync or self._host.low:
             return
         if chunk.seq <= self.verified:
             self._ack(chunk.rid)           # the Ack that said so was lost
@@ -136,7 +138,7 @@ class BackupSide:
         if chunk.index > 0:
             self._host.effects.send(self._primary, SnapMore(self._copy.bucket, self._term, chunk.snapshot, 0))
             return None
-        self._staging = Staging(chunk, self._host.tables, self._host.copies)
+        self._staging = Staging(chunk, self._host.tables, self._host.copies, self._copy.generation)
         return self._staging
 
     def _install(self, staging: Staging, chunk: Snap) -> None:

@@ -58,7 +58,21 @@ class BucketCopy:
     def create(self) -> None:
         """Make sure that there is a copy to write to."""
         if self.number == NO_COPY:
-            self._open(self._copies.create(self.bucket))
+            self._open(self._copies.create(self.bucket, self.generation))
+
+    def renew(self, generation: int) -> None:
+        """From this copy the bucket goes on in that generation (C12). In the batch of the state that says so."""
+        self.generation = generation
+        if self.number != NO_COPY:
+            self._moved = True
+            self.save()
+
+    def give_up(self, generation: int) -> None:
+        """The bucket went on without this copy (C12): have none, in the batch of the state that says so."""
+        self._copies.delete(self.bucket)
+        self._open(self._copies.position(self.bucket))
+        self.own = self._flushed = self.log.end
+        self.generation = generation
 
     @property
     def end(self) -> int:

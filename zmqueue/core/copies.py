@@ -90,10 +90,10 @@ class Copies:
         """Where the bucket's live copy stands; NOWHERE where there is none."""
         return self._positions.get(bucket, NOWHERE)
 
-    def create(self, bucket: int) -> Position:
+    def create(self, bucket: int, generation: int = 1) -> Position:
         """Make an empty live copy."""
         assert bucket not in self._positions, "a bucket has one live copy"
-        position = Position(self._draw())
+        position = Position(self._draw(), generation=generation)
         self.write(bucket, position)
         return position
 

@@ -12,6 +12,9 @@ from zmqueue.core.tables import Tables
 ALARM = "data loss alarm: "
 """What the note of an alarm of R15 begins with."""
 
+BRANCH = "lost branch: "
+"""What the note of a copy begins with that the bucket went on without (C12)."""
+
 
 class Host:
     """One node, as its replicas see it.
@@ -19,7 +22,7 @@ class Host:
     `want(now, *changes)` asks agreement for changes; `touched` gathers the buckets that are to be flushed in this turn.
     """
 
-    __slots__ = ("alarms", "copies", "effects", "incarnation", "number", "tables", "touched", "want")
+    __slots__ = ("alarms", "copies", "effects", "incarnation", "low", "number", "short", "tables", "touched", "want")
 
     def __init__(self, number: int, incarnation: int, tables: Tables, effects: Effects, copies: Copies,
                  want: Callable[..., None]) -> None:
@@ -31,6 +34,8 @@ class Host:
         self.want = want
         self.touched: set[int] = set()
         self.alarms = 0
+        self.short: frozenset[int] = frozenset()    # the members that said last that they are short of disk
+        self.low = False                   # this node's reserve is half gone: learners here take nothing in (`room`)
 
     def ask(self, now: float, *changes: Change) -> None:
         """Ask for changes; repeated while they are meant (C8)."""

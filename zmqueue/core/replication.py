@@ -13,8 +13,9 @@ from zmqueue.core.backup import BackupSide
 from zmqueue.core.ballots import Hello, StateIs
 from zmqueue.core.bucket_copy import BucketCopy, Listener
 from zmqueue.core.changes import ReplicaDropped
+from zmqueue.core.copies import NO_COPY
 from zmqueue.core.counting import REPEAT_EVERY, Flaps
-from zmqueue.core.host import Host
+from zmqueue.core.host import BRANCH, Host
 from zmqueue.core.machine import Machine
 from zmqueue.core.operations import Operation
 from zmqueue.core.packets import Ack, Ahead, Append, Lost, Nak, Snap, SnapMore
@@ -121,12 +122,32 @@ class Replica:
         """A cluster state was installed (or found at boot). Cheap where it changes nothing for this bucket."""
         self._note_drops(state, now)
         self.state = state
+        self._note_generation(state)
         self._note_need(state, now)
         term, role = state.terms[self.bucket], self._role_in(state)
         if term != self.term or self.role not in (role, Role.STOPPED):
             self._begin(state, term, role, now)
         else:
             self._go_on(state, now)
+
+    def _note_generation(self, state: ClusterState) -> None:
+        """C12: of a bucket that was adopted, an older copy is the adopted one, or a branch that is given up.
+
+        What such a branch holds above the adopted copy is not what the bucket is any more: this node would raise
+        R15's alarms against the primary, and the primary against it, for ever.
+        """
+        generation, copy = state.generations[self.bucket], self.copy
+        if generation == copy.generation:
+            return
+        assert generation > copy.generation, "a copy is of no later generation than the state on its disk"
+        if copy.number == NO_COPY or self._host.number in state.in_sync[self.bucket]:
+            copy.renew(generation)
+            return
+        self._host.effects.note(
+            BRANCH + "the bucket was adopted from another copy, and this one is deleted", bucket=self.bucket,
+            generation=copy.generation, now=generation, commit=copy.commit, end=copy.end,
+            unfinished=copy.machine.unfinished())
+        copy.give_up(generation)
 
     def _role_in(self, state: ClusterState) -> Role:
         me = state.member(self._host.number)
@@ -208,6 +229,14 @@ class Replica:
     def enough(self) -> bool:
         """True where there are the in-sync replicas that a submit needs (R11)."""
         return self.state is not None and self.state.enough(self.bucket)
+
+    @property
+    def short_peer(self) -> str:
+        """The id of a node that is short of disk, and that every commit here needs; "": there is none."""
+        side, short = self.primary, self._host.short
+        if side is None or not short:
+            return ""
+        return next((peer.address for peer in side.peers.values() if peer.counts and peer.number in short), "")
 
     def tail_operations(self) -> list[Operation]:
         """What stands above the commit index, in order (R9)."""

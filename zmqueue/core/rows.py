@@ -114,6 +114,10 @@ class Rows:
         found = self._view.scan(Table.DELAYED, self._prefix, end, 1)
         return keys.moment_of(found[0][0]) if found else None
 
+    def unfinished(self) -> int:
+        """How many messages have not ended."""
+        return sum(counts[state] for counts in self.counts.values() for state in State if not state.terminal)
+
     def count(self, queue: str, state: State) -> int:
         """How many messages of the queue are in that state."""
         counts = self.counts.get(queue)

@@ -111,13 +111,13 @@ class Staging:
 
     __slots__ = ("_copies", "_prefix", "_tables", "id", "index", "position")
 
-    def __init__(self, first: Snap, tables: Tables, copies: Copies) -> None:
+    def __init__(self, first: Snap, tables: Tables, copies: Copies, generation: int) -> None:
         self._tables = tables
         self._copies = copies
         self.id = first.snapshot
         self.index = 0                     # of the chunk that comes next
         copy = copies.receive()
-        self.position = Position(copy, first.seq, first.seq_term, first.seq, first.at)
+        self.position = Position(copy, first.seq, first.seq_term, first.seq, first.at, generation)
         self._prefix = copy_prefix(copy)
 
     def write(self, chunk: Snap) -> None:
