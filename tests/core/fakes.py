@@ -90,6 +90,7 @@ class FakeReplica:
         self.log: list[Operation] = []
         self.machine = Machine(tables, bucket + 1)
         self.enough = True
+        self.short_peer = ""
         self.listener: Desk
         self._rid = 0
         self._passed = 0

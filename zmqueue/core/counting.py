@@ -126,7 +126,7 @@ class Counting:
             peer.asked = peer.match is not None and peer.match >= peer.need
             return False
         close = (peer.match is not None and peer.sending is None and peer.next == self._copy.end
-                 and peer.flight_bytes <= APPEND_BYTES)
+                 and peer.flight_bytes <= APPEND_BYTES and peer.number not in self._host.short)
         if not close:
             peer.close_since = None
             return False

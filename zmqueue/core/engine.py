@@ -47,6 +47,7 @@ from zmqueue.core.packets import (
     Watch,
 )
 from zmqueue.core.replication import Replica, Role
+from zmqueue.core.room import PLENTY, Room
 from zmqueue.core.state import Agreed, ClusterState, Status
 from zmqueue.core.suspicion import FaultDetector
 from zmqueue.core.tables import Tables
@@ -99,6 +100,8 @@ class Engine:
         self._joined_at = float("-inf")
         self._flushed: set[int] = set()    # buckets whose replicas wait for the next commit
         self._active: tuple[Replica, ...] = ()
+        self._room: Room = PLENTY
+        self._short: frozenset[int] = frozenset()      # the members whose newest heartbeat says so
         settings = Agreed() if self.state is None else self.state.settings
         self.detector = FaultDetector(settings.suspicion_ms / 1000, settings.grace_ms / 1000, now)
         self.agreement.on_install.append(self._installed)
@@ -134,7 +137,8 @@ class Engine:
         if state is None or number is None or self.shown_epoch == 0:
             return None
         return Heartbeat(state.cluster_id, state.lineage, self.config.id, number, self.config.incarnation,
-                         self.shown_epoch, disk_age, tuple(sorted(self.detector.suspects(now))), wall)
+                         self.shown_epoch, disk_age, tuple(sorted(self.detector.suspects(now))), wall,
+                         self._room.short)
 
     def peers(self) -> dict[str, tuple[str, str]]:
         """The other members: node id -> (endpoint, endpoint of its heartbeats)."""
@@ -196,6 +200,20 @@ class Engine:
         self.agreement.shown(heartbeat.node, heartbeat.epoch, now)
         self.detector.heard(member.number, now, heartbeat.incarnation, heartbeat.epoch, heartbeat.disk_age,
                             heartbeat.suspects)
+        if heartbeat.disk_short != (member.number in self._short):
+            self._note_short(self._short ^ {member.number})
+
+    def disk_has(self, room: Room) -> None:
+        """The shell measured the disk. To be called after every change, and as often as `spare_bytes` is to be true."""
+        self._room = room
+        if self.host is not None and self.front is not None:
+            self.host.low = room.low
+            self.front.office.measured(room)
+
+    def _note_short(self, short: frozenset[int]) -> None:
+        self._short = short
+        if self.host is not None:
+            self.host.short = short
 
     def on_refused(self, node_id: str, now: float) -> None:
         """Nothing listens at that node's address."""
@@ -231,7 +249,7 @@ class Engine:
                             for number in replica.facts().catching_up)
         self.effects.send(client, MembersReply(
             packet.request, state.epoch, self.detector.hears_majority(now, state.voters),
-            tuple(sorted(self.detector.suspects(now))), catching_up))
+            tuple(sorted(self.detector.suspects(now))), catching_up, disk_short=self._room.short))
 
     def tick(self, now: float, wall: int) -> None:
         """Do what is due. To be called every 20 to 50 ms."""
@@ -310,11 +328,13 @@ class Engine:
             copies = Copies(self._tables)
             self.host = Host(number, self.config.incarnation, self._tables, self.effects, copies, self.agreement.want)
             self.front = Front(self.effects, state, self.config.limits)
+            self.disk_has(self._room)
             for bucket in range(state.buckets):
                 self._open(bucket)
         assert self.front is not None
         self.host.number = number          # another one, where it was forgotten and a late Join made it a member anew
         self.front.agreed(state)
+        self._note_short(frozenset(number for number in self._short if state.up(number)))
         for replica in self.replicas.values():
             replica.enter(state, now)
         self._note_active(self.replicas.values())

@@ -35,10 +35,11 @@ class Intake:
             messages = tuple(message for index, message in enumerate(messages) if index not in faulty)
         ids = [message.id for message in messages]
         if ids and not self._all_new(ids):
-            messages, seq = self._sort_out(packet, messages, faults)
+            messages, seq = self._sort_out(packet, messages, faults, size)
             ids = [message.id for message in messages]
         if messages:
-            self._check_acceptable(packet.queue)
+            self._check_acceptable(packet.queue, size, len(messages))
+            office.will_write(size, len(messages))
             if any(message.due for message in messages):
                 messages = self._without_past_dues(messages)
             operation = Submitted(ledger.replica.at(now), packet.queue, messages)
@@ -54,8 +55,8 @@ class Intake:
                 and drawn_at(min(ids)) >= wall - window and drawn_at(max(ids)) <= wall + window // 2
                 and not self._ledger.machine.known(ids))
 
-    def _sort_out(self, packet: Submit, messages: tuple[Submission, ...],
-                  faults: list[Fault]) -> tuple[tuple[Submission, ...], int]:
+    def _sort_out(self, packet: Submit, messages: tuple[Submission, ...], faults: list[Fault],
+                  size: int) -> tuple[tuple[Submission, ...], int]:
         """Part a batch: (the new messages, the entry to wait for because it names others of them; 0: none).
 
         What is refused is added to `faults`. What is applied already needs nothing but the answer. Applied state and
@@ -74,26 +75,35 @@ class Intake:
                 faults.append((index[message.id], *fault))
             else:
                 fresh[message.id] = message
-        if fresh and (last or applied) and not self._ledger.replica.enough:
+        if fresh and (last or applied) and (reason := self._cannot_take(size, len(fresh))):
             # What was written earlier is withheld, never refused (R11); what is new is refused, definitely.
-            text = self._not_enough()
-            faults.extend((index[message_id], Code.NOT_ENOUGH_REPLICAS, text) for message_id in fresh)
+            faults.extend((index[message_id], *reason) for message_id in fresh)
             fresh.clear()
         return tuple(fresh.values()), last
 
-    def _check_acceptable(self, queue: str) -> None:
-        if not self._ledger.replica.enough:
-            raise Refusal(Code.NOT_ENOUGH_REPLICAS, self._not_enough())
+    def _check_acceptable(self, queue: str, size: int, messages: int) -> None:
+        if reason := self._cannot_take(size, messages):
+            raise Refusal(*reason)
         counts, most = self._ledger.machine.counts, self._office.limits.queues_max
         if queue not in counts and len(counts) >= most:
             raise Refusal(Code.QUEUE_FULL, f"bucket {self._ledger.bucket} knows {len(counts):,} queues; the limit is "
                                            f"{most:,} (limits.queues_max), and {queue!r} would be one more: use "
                                            "fewer names")
 
-    def _not_enough(self) -> str:
-        return (f"bucket {self._ledger.bucket} has fewer in-sync replicas than the "
-                f"{self._office.settings.min_in_sync} that it needs (settings.min_in_sync): try again when a node "
-                "is back")
+    def _cannot_take(self, size: int, messages: int) -> tuple[Code, str] | None:
+        """Why the bucket takes nothing new now: (code, text); None: it does."""
+        office, bucket, replica = self._office, self._ledger.bucket, self._ledger.replica
+        if not replica.enough:
+            return Code.NOT_ENOUGH_REPLICAS, (
+                f"bucket {bucket} has fewer in-sync replicas than the {office.settings.min_in_sync} that it needs "
+                "(settings.min_in_sync): try again when a node is back")
+        if full := office.disk_full(size, messages):
+            return Code.DISK_FULL, full
+        if peer := replica.short_peer:
+            return Code.DISK_FULL, (
+                f"node {peer}, a replica of bucket {bucket}, is short of disk: free space there (its log and zmqueue "
+                "members say more), or work off what stands in queues")
+        return None
 
     def _without_past_dues(self, messages: tuple[Submission, ...]) -> tuple[Submission, ...]:
         """What is due already need not be delayed and ripen."""

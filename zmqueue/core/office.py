@@ -5,6 +5,7 @@ from __future__ import annotations
 from zmqueue.core.effects import Effects
 from zmqueue.core.limits import Limits
 from zmqueue.core.packets import Code, NotPrimary, Refused, Reply
+from zmqueue.core.room import PLENTY, Room, written_bytes
 from zmqueue.core.state import Agreed
 
 
@@ -20,8 +21,8 @@ class Refusal(Exception):
 class Office:
     """Shared by the front and its desks; the front keeps `wall`, `settings` and `epoch` up to date."""
 
-    __slots__ = ("asks", "effects", "epoch", "granting_bytes", "limits", "pending", "pending_bytes", "settings",
-                 "wall")
+    __slots__ = ("_written_bytes", "asks", "effects", "epoch", "granting_bytes", "limits", "pending",
+                 "pending_bytes", "room", "settings", "wall")
 
     def __init__(self, effects: Effects, limits: Limits, settings: Agreed) -> None:
         self.effects = effects
@@ -33,6 +34,8 @@ class Office:
         self.pending_bytes = 0     # bodies and results of the requests among them
         self.granting_bytes = 0    # bodies in grants that wait for their commit
         self.asks = 0              # parked long polls
+        self.room: Room = PLENTY   # of the disk, as measured last
+        self._written_bytes = 0    # at most, by the submits since then
 
     def reply(self, client: bytes, packet: Reply) -> None:
         """Answer a client. What is answered is committed, so it is on this disk already."""
@@ -49,6 +52,26 @@ class Office:
     def keep_ms(self) -> int:
         """How long a message that ends now is remembered: for its result, and twice the window for its id (Q3)."""
         return max(self.settings.result_ttl_ms, 2 * self.settings.dedup_window_ms)
+
+    def measured(self, room: Room) -> None:
+        """The disk was measured."""
+        self.room = room
+        self._written_bytes = 0
+
+    def disk_full(self, size: int, messages: int) -> str:
+        """Why the disk cannot take a submit of so many payload bytes; "": it can."""
+        if self.room.short:
+            return self.room.text
+        needed = written_bytes(size, messages)
+        if self._written_bytes + needed > self.room.spare_bytes:
+            return (f"this request may take {needed:,} bytes of this node's disk; {self.room.spare_bytes:,} were left "
+                    f"before its reserve when that was measured, of which others may take {self._written_bytes:,}: "
+                    "free space there")
+        return ""
+
+    def will_write(self, size: int, messages: int) -> None:
+        """A submit was taken."""
+        self._written_bytes += written_bytes(size, messages)
 
     def check_room(self, size: int = 0) -> None:
         """Refuse a request that would have to wait where too much waits already."""

@@ -53,6 +53,7 @@ class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag=0, gc=False):
     disk_age: int                          # ms since the oldest unfinished disk transaction began; 0: none
     suspects: tuple[int, ...]
     wall: int                              # ms: the cluster time that clients draw ids by
+    disk_short: bool = False               # it has no room for submits: primaries refuse those of its buckets
 
 
 # --- replication of one bucket (appendix B) -------------------------------------------------------------------------
@@ -346,6 +347,7 @@ class MembersReply(msgspec.Struct, array_like=True, frozen=True, tag=47, gc=Fals
     catching_up: tuple[tuple[int, int], ...]     # (bucket, member number), for its primary buckets
     corrupt: int = 0
     repaired: int = 0
+    disk_short: bool = False               # it takes no submits for want of disk
 
 
 class NotPrimary(msgspec.Struct, array_like=True, frozen=True, tag=48, gc=False):

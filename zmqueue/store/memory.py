@@ -15,6 +15,7 @@ import itertools
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 
+from zmqueue.core.room import PLENTY, Room
 from zmqueue.core.tables import Table
 from zmqueue.store.errors import StoreFailed, StoreMisused
 from zmqueue.store.records import check_key, seal, seal_rows, unseal
@@ -129,6 +130,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.fail_next_commit = False   # the next commit fails as fsync does: the batch may be on the disk
         self.full = False               # commits fail as on a full disk: the batch is certainly not on it
+        self.room: Room = PLENTY        # what the node finds when it measures this disk
         self.commits = 0
         self._tables = {table: _Rows() for table in Table}
         self._snapshots: list[MemorySnapshot] = []

@@ -219,6 +219,7 @@ class VirtualNode:
                 self._inbox.popleft()(engine, now, wall)
             if self._tick_due:
                 self._tick_due = False
+                engine.disk_has(self.disk.store.room)
                 engine.tick(now, wall)
                 self._said = engine.heartbeat(now, wall, 0)
             engine.finish(now)
