@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import zmqueue
@@ -20,12 +20,18 @@ from zmqueue.core.state import ClusterState
 
 
 class NodeProcess:
-    """One `zmqueue node`. Its data directory and its port outlive the process."""
+    """One `zmqueue node`. Its data directory and its port outlive the process.
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    `before`: a command that runs it elsewhere (in a namespace, say) and becomes it. `program`: another one that takes
+    the same arguments and says the same line.
+    """
+
+    def __init__(self, folder: Path, *arguments: str, listen: str = "tcp://127.0.0.1:0", before: Sequence[str] = (),
+                 program: str = "zmqueue") -> None:
         self.folder = folder
         self.arguments = arguments
         self.endpoint = ""
+        self._command = [*before, sys.executable, "-m", program, "node", "--data", str(folder), "--listen", listen]
         self.process: subprocess.Popen[str] | None = None
         self.log = folder.with_suffix(".log")
 
@@ -33,8 +39,7 @@ class NodeProcess:
         """Start it; with `wait`, until it has said that it serves."""
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "zmqueue", "node", "--data", str(self.folder), "--listen",
-                 "tcp://127.0.0.1:0", *(arguments or self.arguments)],
+                [*self._command, *(arguments or self.arguments)],
                 stdout=subprocess.PIPE, stderr=log, text=True, bufsize=1)
         if wait:
             self.await_serving(wait)
