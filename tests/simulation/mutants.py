@@ -266,7 +266,7 @@ MUTANTS = [
     _mutant(cut_own_tail, "R9", Logs.IN_SYNC, Logs.PREFIXES, Logs.ALARM),
     _mutant(everybody_is_primary, "R2", Logs.PRIMARY, Logs.IN_SYNC, Logs.PREFIXES),
     _mutant(backup_commits_what_it_has, "R5", Logs.PRIMARY),
-    _mutant(conflicts_are_kept, "R6", Logs.PREFIXES, Logs.IN_SYNC),
+    _mutant(conflicts_are_kept, "R6", Logs.PREFIXES, Logs.IN_SYNC, CRASHED),
     _mutant(a_restart_forgets_the_last_entry, "R18", Logs.ALARM, Logs.IN_SYNC, Logs.IDENTITY),
     _mutant(chunk_loses_a_row, "R12", Logs.SNAPSHOT),
     _mutant(restart_resumes_its_term, "R2", Logs.IDENTITY, Logs.IN_SYNC, Logs.PREFIXES, CRASHED, deep=True),

@@ -83,7 +83,7 @@ class Run:
     def play(self) -> None:
         """Everything. Raises Violation."""
         dice, cluster = self.dice, self.cluster
-        for _ in range(dice.choice((1, 2, 3, 3, 3, 4, 5))):
+        for _ in range(dice.choice((1, 2, 3, 3, 3, 3, 4, 5, 5, 6, 7))):
             cluster.add_node().start()
             cluster.run(0.3 * dice.random())
         if dice.random() < 0.7:
@@ -94,9 +94,9 @@ class Run:
         faults.stop()
         workload.calm()
         self.calm_since = cluster.time.now
-        cluster.run(faults.latest)         # what comes late may be a submit
+        cluster.run(faults.scene.latest)         # what comes late may be a submit
         Ending(cluster, self.states, self.logs, self.answers, lambda: workload.pending).check(
-            CALM_MAX, lambda: [] if faults.doubled else workload.refused())
+            CALM_MAX, lambda: [] if faults.scene.doubled else workload.refused())
 
 
 def run_seed(seed: int, keep: int = 200, *, always: bool = False) -> Outcome:

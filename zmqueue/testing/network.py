@@ -113,10 +113,21 @@ class Network:
         """True while nothing of that kind gets from one to the other."""
         return ((source, target), traffic) in self._cuts
 
+    def rejoin(self, some: Iterable[str], others: Iterable[str]) -> None:
+        """Mend the cuts between two groups, whoever made them; what was held back there is on its way again."""
+        there = list(others)
+        for one in some:
+            for link in [pair for other in there for pair in ((one, other), (other, one))]:
+                for kind in Traffic:
+                    self._cuts.pop((link, kind), None)
+                    self._release((link, kind))
+
     def heal(self) -> None:
         """Mend all cuts; what was held back is on its way again."""
         self._cuts.clear()
-        held, self._held = self._held, {}
-        for link, deliveries in held.items():
-            for deliver in deliveries:
-                self._travel(link, deliver)
+        for link in list(self._held):
+            self._release(link)
+
+    def _release(self, link: tuple[Link, Traffic]) -> None:
+        for deliver in self._held.pop(link, ()):
+            self._travel(link, deliver)
