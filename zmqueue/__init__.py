@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from zmqueue.client.client import Client, ClientStatistics
+from zmqueue.client.client import Client
 from zmqueue.client.executors import Work
+from zmqueue.client.face import ClientStatistics
 from zmqueue.client.message import Message
 from zmqueue.client.ticket import Status, Ticket
 from zmqueue.client.views import MembersView, MemberView, QueueView

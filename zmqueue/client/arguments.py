@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
 
 from zmqueue.client import limits, payloads
 from zmqueue.client.calls import Draft
@@ -52,7 +53,7 @@ def integer(what: str, value: int, least: int, most: int) -> int:
     return value
 
 
-def headers(given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+def header_pairs(given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     """Texts by name, in the order given."""
     if not given:
         return ()
@@ -69,16 +70,41 @@ def headers(given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     return tuple(given.items())
 
 
-def draft(payload: object, *, token: str | None = None, priority: int = 0, delay: float = 0.0,
-          headers_: Mapping[str, str] | None = None, attempts: int | None = None) -> Draft:
+class BatchOptions(TypedDict, total=False):
+    """What may be said of messages at their submit."""
+
+    priority: int                      # 0 to 255, the highest is served first; default 0
+    delay: float                       # seconds before which it is not handed out; default 0
+    headers: Mapping[str, str] | None  # texts that travel with it
+    attempts: int | None               # deliveries after which it is a dead letter; default: the cluster's
+    timeout: float | None              # seconds to wait for the confirmation; default: the client's
+
+
+class SubmitOptions(BatchOptions, total=False):
+    """What may be said of one message at its submit."""
+
+    id: str | None                     # what `new_id` gave: for retries of one's own
+
+
+def known(what: str, given: Mapping[str, Any], options: type) -> None:
+    """Refuse options that there are not."""
+    allowed: frozenset[str] = options.__optional_keys__  # type: ignore[attr-defined]  # a TypedDict's
+    if not given.keys() <= allowed:
+        unknown = ", ".join(repr(name) for name in given if name not in allowed)
+        raise TypeError(f"{what}() has no option {unknown}; allowed are {', '.join(sorted(allowed))}")
+
+
+def draft(payload: object, options: SubmitOptions) -> Draft:
     """One message as its submitter wrote it."""
     kind, data = payloads.encode(payload)
+    token, attempts = options.get("id"), options.get("attempts")
+    priority, delay, headers = options.get("priority", 0), options.get("delay", 0.0), options.get("headers")
     return Draft(
         data, kind,
         message_id=parse_token(token) if token is not None else None,
         priority=integer("priority", priority, 0, limits.PRIORITY_MAX) if priority else 0,
         delay_ms=math.ceil(seconds("delay", delay, limits.DELAY_S_MAX) * 1000) if delay else 0,
-        headers=headers(headers_) if headers_ else (),
+        headers=header_pairs(headers) if headers else (),
         attempts=integer("attempts", attempts, 1, limits.ATTEMPTS_MAX) if attempts is not None else 0)
 
 
@@ -89,3 +115,14 @@ def milliseconds(what: str, value: float | None, most: float) -> int:
     if seconds(what, value, most) == 0.0:
         raise ValueError(f"{what} is 0 seconds; allowed is more than 0, up to {most:g}, or None for the default")
     return max(1, round(value * 1000))
+
+
+def handlers(given: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
+    """A worker's handlers, by queue's name: at least one."""
+    if not given:
+        raise ValueError("a worker needs at least one handler: Worker(client, {'queue': handler})")
+    for name, handler in given.items():
+        queue_name(name)
+        if not callable(handler):
+            raise TypeError(f"the handler of queue {name!r} is not callable: {type(handler).__name__}")
+    return dict(given)

@@ -70,6 +70,16 @@ class Call(ABC, Generic[T]):
         """The client closes. What may have taken effect does not end with a definite error."""
         self.fail(error)
 
+    def withdraw(self, now: float) -> None:
+        """Its caller waits no longer (was cancelled, say): what has not been sent is not sent any more."""
+        self.expire(now)
+
+    def outcome(self) -> T:
+        """What it ended with, once finished. Raises its error."""
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]  # finished without error: it has its value
+
 
 class Item(ABC):
     """One thing to be done in one bucket."""
@@ -221,6 +231,7 @@ class AskItem(Item):
     def __init__(self, call: AskCall) -> None:
         super().__init__()
         self.call = call
+        call.item = self
 
     def accept(self, reply: Reply) -> None:
         self.done = True
@@ -236,7 +247,7 @@ class AskItem(Item):
 class AskCall(Call[Answer]):
     """How is this message? With `settled`, the answer is awaited until the message has ended (a long poll)."""
 
-    __slots__ = ("again", "asked_at", "id", "last", "sent", "settled")
+    __slots__ = ("again", "asked_at", "id", "item", "last", "sent", "settled")
 
     def __init__(self, message_id: bytes, deadline: float, notify: Callable[[Any], None] | None = None, *,
                  settled: bool = False) -> None:
@@ -247,6 +258,7 @@ class AskCall(Call[Answer]):
         self.asked_at = 0.0
         self.last: Answer | None = None              # what a node last said
         self.again: Callable[[AskCall], None] | None = None     # set by the core: ask anew
+        self.item: AskItem | None = None             # the question on its way or waiting
 
     def answered(self, answer: Answer) -> None:
         """A node said how the message is."""
@@ -272,6 +284,11 @@ class AskCall(Call[Answer]):
             self.fail(ResultTimeout(f"request {token}: no node said in time that it had ended", token))
         else:
             self.fail(NoAnswer(f"no node answered in time how request {token} is"))
+
+    def _end(self) -> None:
+        if self.item is not None:
+            self.item.done = True                    # nobody waits for it: it is not asked again
+        super()._end()
 
 
 # --- what a worker says about its leases -----------------------------------------------------------------------------
@@ -326,3 +343,6 @@ class LeaseSayCall(Call[None]):
             self.expire(self.deadline)
         else:
             self.fail(error)
+
+    def withdraw(self, now: float) -> None:
+        """It goes on: the work is done, and not to say so would only have it done again."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from zmqueue.client import limits
-from zmqueue.client.calls import AskCall, AskItem, LeaseSayCall, SubmitCall
+from zmqueue.client.calls import AskCall, AskItem, Call, LeaseSayCall, SubmitCall
 from zmqueue.client.exchanges import Exchanges
 from zmqueue.client.leasing import Holding, LeaseCall, Subscription
 from zmqueue.client.routing import Routing
@@ -60,6 +60,9 @@ class ClientCore:
         if self._closed:
             call.fail(_closed())
             return
+        if not call.items:
+            call.finish(())
+            return
         self._timers.expire(call)
         self._submitting.begin(call, now)
 
@@ -105,6 +108,11 @@ class ClientCore:
             call.fail(_closed())
             return
         holding.session.say(holding, call, now, lease_ms)
+
+    def withdraw(self, call: Call[Any], now: float) -> None:
+        """Its caller waits no longer: what has not been sent never is, and what was leased for it goes back."""
+        if not self._closed:                             # else it has ended, and all leases went back
+            call.withdraw(now)
 
     # --- sessions ---
 

@@ -16,7 +16,7 @@ from zmqueue.client.calls import Call
 from zmqueue.client.exchanges import Exchange
 from zmqueue.core.ids import token_of
 from zmqueue.core.packets import Code, Grant, Granted, Lease, NotPrimary, Refused, Reply
-from zmqueue.errors import ClusterUnreachable, ZmqueueError, refusal
+from zmqueue.errors import Closed, ClusterUnreachable, ZmqueueError, refusal
 
 if TYPE_CHECKING:
     from zmqueue.client.session import Session
@@ -28,8 +28,8 @@ FATAL = frozenset({Code.BAD_REQUEST, Code.NOT_ALLOWED})
 class Holding:
     """One message that was handed out to this session. `deadline` counts from before it was asked for (Q1)."""
 
-    __slots__ = ("deadline", "deliveries", "error", "fencing", "lease_ms", "lost", "queue", "renew", "saying",
-                 "session", "submission")
+    __slots__ = ("deadline", "deliveries", "error", "fencing", "lease_ms", "lost", "on_lost", "queue", "renew",
+                 "saying", "session", "submission")
 
     def __init__(self, session: Session, queue: str, grant: Grant, deadline: float, lease_ms: int) -> None:
         self.session = session
@@ -42,6 +42,7 @@ class Holding:
         self.lease_ms = lease_ms
         self.renew = False                           # let the nodes renew it while the session lives
         self.lost = False                            # it is not ours any more
+        self.on_lost: Callable[[], None] | None = None       # whom to tell of that
         self.saying = 0                              # settles and the like of it on their way
 
     @property
@@ -51,6 +52,12 @@ class Holding:
     @property
     def token(self) -> str:
         return token_of(self.submission.id)
+
+    def lose(self) -> None:
+        """It is not ours any more."""
+        self.lost = True
+        if self.on_lost is not None:
+            self.on_lost()
 
 
 class Taker(ABC):
@@ -158,6 +165,13 @@ class LeaseCall(Call[list[Holding]], Taker):
             self.finish(self.taken)
         else:
             self.fail(ClusterUnreachable("no message was leased: no node could be reached"))
+
+    def withdraw(self, now: float) -> None:
+        """Nobody takes what it was or will be given: that goes back, also where the call is finished already."""
+        self.fail(Closed("nobody waits for this lease call any more"))
+        taken, self.taken = self.taken, []
+        for holding in taken:
+            holding.session.surplus(holding, now)
 
 
 class LeaseRequest(Exchange):

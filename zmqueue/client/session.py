@@ -105,14 +105,20 @@ class Session:
         if before is not None:
             if before.fencing >= grant.fencing:
                 return None
-            before.lost = True                       # it was taken from us, and given anew
+            before.lose()                            # it was taken from us, and given anew
         holding = Holding(self, queue, grant, deadline, lease_ms)
         self._holds[holding.id] = holding
         return holding
 
     def surplus(self, holding: Holding, now: float) -> None:
-        """Nobody here wants it any more: let others have it."""
-        call = LeaseSayCall("give back", (holding.id, holding.fencing), now + limits.SILENCE_S_MAX)
+        """Nobody here wants it any more: let others have it.
+
+        Where no node confirms that in time, the keepalives list it no longer, which gives it back as well (Q5).
+        """
+        if self.ended:
+            return                                   # all went back
+        call = LeaseSayCall("give back", (holding.id, holding.fencing), now + limits.SILENCE_S_MAX,
+                            lambda _: self._drop(holding))
         self.say(holding, call, now)
 
     def hurry(self, call: LeaseCall, deadline: float) -> None:
@@ -209,7 +215,7 @@ class Session:
             return
         for holding in list(self._holds.values()):
             if holding.deadline <= now and not holding.saying and not holding.renew:
-                holding.lost = True
+                holding.lose()
                 self._drop(holding)
         self._lines = {key: line for key, line in self._lines.items() if not line.idle}
         if not self._holds and not self._lines:
@@ -238,7 +244,7 @@ class Session:
                 continue                             # it speaks of what it does not serve
             if (holding.id, holding.fencing) in lost:
                 if not holding.saying:
-                    holding.lost = True
+                    holding.lose()
                     self._drop(holding)
             elif holding.renew:                      # renewed when half of it is over: so at least half is left
                 holding.deadline = max(holding.deadline, beat.sent_at + holding.lease_ms / 2000)

@@ -26,14 +26,32 @@ class Status:
         return self.state in ("done", "dead", "cancelled", "expired")
 
 
-class Ticket:
+class Stub:
+    """A request's token, whichever client it is asked after by. Equal to any of the same token."""
+
+    __slots__ = ("token",)
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    def __repr__(self) -> str:
+        return f"Ticket({self.token!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stub) and other.token == self.token
+
+    def __hash__(self) -> int:
+        return hash(self.token)
+
+
+class Ticket(Stub):
     """A request's token and the client to ask by. Equal to any ticket of the same token."""
 
-    __slots__ = ("_client", "token")
+    __slots__ = ("_client",)
 
     def __init__(self, client: Client, token: str) -> None:
+        super().__init__(token)
         self._client = client
-        self.token = token
 
     def status(self, timeout: float | None = None) -> Status:
         """How the request is now. As `Client.status`."""
@@ -42,12 +60,3 @@ class Ticket:
     def result(self, timeout: float = 30.0, type: Any = None) -> Any:
         """Wait for the result. As `Client.result`."""
         return self._client.result(self.token, timeout=timeout, type=type)
-
-    def __repr__(self) -> str:
-        return f"Ticket({self.token!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ticket) and other.token == self.token
-
-    def __hash__(self) -> int:
-        return hash(self.token)

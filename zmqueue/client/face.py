@@ -1,0 +1,210 @@
+"""What the sync and the asyncio client share: everything but how they wait.
+
+What a user asks for is checked and made an *errand*: a call for the core, how it begins, and what its end means. A
+client has its errands done, and waits for their calls in its own way: a thread at a lock, a coroutine at a future.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
+
+from zmqueue.client import arguments, limits, payloads
+from zmqueue.client.arguments import BatchOptions, SubmitOptions
+from zmqueue.client.calls import AskCall, Call, LeaseSayCall, SubmitCall
+from zmqueue.client.core import ClientCore
+from zmqueue.client.leased import Leased, raise_if_lost
+from zmqueue.client.leasing import Holding, LeaseCall
+from zmqueue.client.surveys import SurveyCall
+from zmqueue.client.ticket import Status, Stub
+from zmqueue.client.transport import Transport
+from zmqueue.client.views import MembersView, QueueView, members_view, queues_view
+from zmqueue.core.ids import PLACES, RANDOM_BYTES, make_id, parse_token, token_of
+from zmqueue.core.operations import Settle, State
+from zmqueue.core.packets import MembersReply, QueuesReply
+from zmqueue.errors import Closed, SubmitManyFailed, SubmitTimeout
+
+T = TypeVar("T")
+TicketT = TypeVar("TicketT", bound=Stub)
+MessageT = TypeVar("MessageT", bound=Leased)
+
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStatistics:
+    """The newest epoch known, and counts of what was dropped: none of it is a reason for alarm when it is small."""
+
+    epoch: int
+    strangers: int                     # messages of another cluster or lineage
+    bad_frames: int                    # messages with a frame that is no packet of a version known here
+    bad_packets: int                   # packets that no node sends to a client
+    stray: int                         # answers to nothing that was asked, or not any more
+
+
+@dataclass(frozen=True, slots=True)
+class Errand(Generic[T]):
+    """One thing that a client is to do."""
+
+    call: Call[Any]
+    begin: Callable[..., None]         # in the transport's thread: begin(now=...)
+    end: Callable[[], T]               # once the call is finished: what the user gets; raises the call's error
+
+
+class Face(ABC, Generic[TicketT, MessageT]):
+    """A client but for its waiting. `_to_...`: the errand that does it."""
+
+    def __init__(self, seeds: Sequence[str], timeout: float) -> None:
+        self._seeds = arguments.seeds(seeds, os.environ.get("ZMQUEUE_SEEDS", ""))
+        self._timeout = arguments.seconds("timeout", timeout)
+        self._owner = os.getpid()
+        self._core = ClientCore(self._seeds, os.urandom)
+        self._transport = Transport(self._core)
+        self._finalizer = weakref.finalize(self, self._transport.stop)       # at exit, too
+
+    @abstractmethod
+    def _ticket(self, token: str) -> TicketT:
+        """A ticket that asks by this client."""
+
+    @abstractmethod
+    def _message(self, holding: Holding) -> MessageT:
+        """A message that is settled by this client."""
+
+    # --- without waiting ---
+
+    def new_id(self) -> str:
+        """Draw an id for a message: give it to `submit(id=...)`, again and again until that is confirmed."""
+        wall = time.time_ns() // 1_000_000 + self._core.routing.offset
+        place = int.from_bytes(os.urandom(2), "big") % PLACES
+        return token_of(make_id(wall, place, os.urandom(RANDOM_BYTES)))
+
+    def ticket(self, token: str) -> TicketT:
+        """The ticket of a token that was kept. Raises BadToken (a ValueError) for a text that is none."""
+        parse_token(token)
+        return self._ticket(token)
+
+    def statistics(self) -> ClientStatistics:
+        """What the client counted since it was made."""
+        return ClientStatistics(self._core.routing.epoch, self._core.strangers, self._transport.bad_frames,
+                                self._core.bad, self._core.stray)
+
+    @property
+    def closed(self) -> bool:
+        """True once it is closed."""
+        return not self._finalizer.alive
+
+    def __repr__(self) -> str:
+        return f"<Client of {', '.join(self._seeds)}{', closed' if self.closed else ''}>"
+
+    # --- submitting ---
+
+    def _to_submit(self, queue: str, payload: object, options: SubmitOptions) -> Errand[TicketT]:
+        arguments.known("submit", options, SubmitOptions)
+        draft = arguments.draft(payload, options)
+        call = SubmitCall(arguments.queue_name(queue), [draft], self._deadline(options.get("timeout")))
+        return Errand(call, partial(self._core.submit, call), partial(self._submitted, call))
+
+    def _submitted(self, call: SubmitCall) -> TicketT:
+        if isinstance(call.error, SubmitTimeout):
+            call.error.ticket = self._ticket(call.error.token)
+        item, = call.outcome()
+        assert item.id is not None
+        return self._ticket(token_of(item.id))
+
+    def _to_submit_many(self, queue: str, payloads: Iterable[object], options: BatchOptions) -> Errand[list[TicketT]]:
+        arguments.known("submit_many", options, BatchOptions)
+        drafts = [arguments.draft(payload, cast(SubmitOptions, options)) for payload in payloads]
+        call = SubmitCall(arguments.queue_name(queue), drafts, self._deadline(options.get("timeout")), many=True)
+        return Errand(call, partial(self._core.submit, call), partial(self._submitted_many, call))
+
+    def _submitted_many(self, call: SubmitCall) -> list[TicketT]:
+        if isinstance(call.error, SubmitManyFailed):
+            call.error.tickets = [self._ticket(token_of(item.id)) if item.id is not None else None
+                                  for item in call.items]
+            for error in call.error.errors.values():
+                if isinstance(error, SubmitTimeout):
+                    error.ticket = self._ticket(error.token)
+        return [self._ticket(token_of(item.id)) for item in call.outcome() if item.id is not None]
+
+    # --- asking ---
+
+    def _to_ask(self, token: str, timeout: float | None) -> Errand[Status]:
+        call = AskCall(parse_token(token), self._deadline(timeout))
+
+        def end() -> Status:
+            answer = call.outcome()
+            done = answer.state == State.DONE
+            return Status(token, answer.queue, State(answer.state).name.lower(), answer.deliveries,
+                          answer.error or None, payloads.decode(answer.kind, answer.result) if done else None)
+
+        return Errand(call, partial(self._core.ask, call), end)
+
+    def _to_result(self, token: str, timeout: float, type: Any) -> Errand[Any]:
+        call = AskCall(parse_token(token), self._deadline(timeout), settled=True)
+
+        def end() -> Any:
+            answer = call.outcome()
+            return payloads.decode(answer.kind, answer.result, type)
+
+        return Errand(call, partial(self._core.ask, call), end)
+
+    # --- leasing ---
+
+    def _to_lease(self, queue: str, max: int, wait: float, lease: float | None) -> Errand[list[MessageT]]:
+        name = arguments.queue_name(queue)
+        many = arguments.integer("max", max, 1, limits.LEASE_MESSAGES_MAX)
+        lease_ms = arguments.milliseconds("lease", lease, limits.LEASE_S_MAX)
+        until = time.monotonic() + arguments.seconds("wait", wait)
+        call = LeaseCall(name, many, lease_ms, until, until + self._timeout)
+        return Errand(call, partial(self._core.lease, call),
+                      lambda: [self._message(holding) for holding in call.outcome()])
+
+    def _to_say(self, what: str, holding: Holding, timeout: float | None, *, settle: Settle | None = None,
+                lease_ms: int = 0) -> Errand[None]:
+        raise_if_lost(holding)
+        call = LeaseSayCall(what, (holding.id, holding.fencing), self._deadline(timeout), settle=settle)
+        return Errand(call, partial(self._core.say, holding, call, lease_ms=lease_ms), call.outcome)
+
+    @property
+    def _body_bytes_max(self) -> int | None:
+        state = self._core.routing.state
+        return state.settings.body_bytes_max if state is not None else None
+
+    # --- looking ---
+
+    def _to_see_queues(self, timeout: float | None) -> Errand[list[QueueView]]:
+        call = SurveyCall(self._deadline(timeout), members=False)
+
+        def end() -> list[QueueView]:
+            _, replies = call.outcome()
+            return queues_view(reply for reply in replies.values() if isinstance(reply, QueuesReply))
+
+        return Errand(call, partial(self._core.survey, call), end)
+
+    def _to_see_members(self, timeout: float | None) -> Errand[MembersView]:
+        call = SurveyCall(self._deadline(timeout), members=True)
+
+        def end() -> MembersView:
+            state, replies = call.outcome()
+            return members_view(state, (reply for reply in replies.values() if isinstance(reply, MembersReply)))
+
+        return Errand(call, partial(self._core.survey, call), end)
+
+    # --- inside ---
+
+    def _deadline(self, timeout: float | None) -> float:
+        seconds = self._timeout if timeout is None else arguments.seconds("timeout", timeout)
+        return time.monotonic() + seconds
+
+    def _check(self) -> None:
+        if os.getpid() != self._owner:
+            raise Closed(f"this client belongs to process {self._owner}, this is process {os.getpid()}: a client does"
+                         f" not survive a fork; make a new one here")
+        if not self._transport.running:
+            raise Closed("the client is closed")

@@ -1,0 +1,144 @@
+"""What a consumer was handed: a message under a lease, as both clients show it; and what may be said of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from zmqueue.client import arguments, limits, payloads
+from zmqueue.client.leasing import Holding
+from zmqueue.core.operations import How, Kind, Settle, Submission
+from zmqueue.errors import BodyTooLarge, LeaseLost
+
+if TYPE_CHECKING:
+    from zmqueue.client.face import Errand, Face
+
+
+class Leased:
+    """What is known of the message, and the settlements that can be made for it."""
+
+    def __init__(self, face: Face[Any, Any], holding: Holding) -> None:
+        self._face = face
+        self._holding = holding
+
+    @property
+    def submission(self) -> Submission:
+        """The message as its submitter sent it, encoded."""
+        return self._holding.submission
+
+    @property
+    def token(self) -> str:
+        return self._holding.token
+
+    @property
+    def queue(self) -> str:
+        return self._holding.queue
+
+    @cached_property
+    def payload(self) -> Any:
+        """The payload: bytes, str, None or plain JSON values, as it was submitted."""
+        return self.payload_as(None)
+
+    def payload_as(self, type: Any) -> Any:
+        """The payload, validated as that type (pydantic.ValidationError where it is not)."""
+        submission = self._holding.submission
+        return payloads.decode(submission.kind, submission.payload, type)
+
+    @cached_property
+    def headers(self) -> Mapping[str, str]:
+        return dict(self._holding.submission.headers)
+
+    @property
+    def priority(self) -> int:
+        return self._holding.submission.priority
+
+    @property
+    def deliveries(self) -> int:
+        """How often it was handed out, this time included."""
+        return self._holding.deliveries
+
+    @property
+    def fencing(self) -> int:
+        """Grows with each delivery of the message: a store that refuses smaller ones is safe from stale handlers."""
+        return self._holding.fencing
+
+    @property
+    def error(self) -> str:
+        """What went wrong in the delivery before; empty at the first."""
+        return self._holding.error
+
+    @property
+    def deadline(self) -> float:
+        """When the lease ends unless it is extended or renewed, by `time.monotonic()`; never too late (Q1)."""
+        return self._holding.deadline
+
+    @property
+    def lost(self) -> bool:
+        """True once the lease may not be this holder's any more: somebody else may work on the message."""
+        return self._holding.lost or time.monotonic() >= self._holding.deadline
+
+    # --- what its holder may say: the errands of the client that leased it ---
+
+    def _to_ack(self, result: object, timeout: float | None) -> Errand[None]:
+        return self._to_settle(self.settle_ack(result), timeout)
+
+    def _to_nack(self, delay: float, error: str, timeout: float | None) -> Errand[None]:
+        return self._to_settle(self.settle_nack(delay, error), timeout)
+
+    def _to_reject(self, error: str, timeout: float | None) -> Errand[None]:
+        return self._to_settle(self.settle_reject(error), timeout)
+
+    def _to_extend(self, seconds: float, timeout: float | None) -> Errand[None]:
+        lease_ms = arguments.milliseconds("seconds", seconds, limits.LEASE_S_MAX)
+        return self._face._to_say("extend", self._holding, timeout, lease_ms=lease_ms)
+
+    def _to_give_back(self, timeout: float | None) -> Errand[None]:
+        return self._face._to_say("give back", self._holding, timeout)
+
+    def _to_settle(self, settle: Settle, timeout: float | None) -> Errand[None]:
+        return self._face._to_say("settle", self._holding, timeout, settle=settle)
+
+    # --- what a worker sends without waiting ---
+
+    def settle_ack(self, result: object) -> Settle:
+        """The settlement for `ack`. Raises TypeError or BodyTooLarge for a result that cannot be kept."""
+        kind, data = payloads.encode(result)
+        return self.settle_encoded(kind, data)
+
+    def settle_encoded(self, kind: int, data: bytes) -> Settle:
+        """The settlement for `ack` with a result that is encoded already."""
+        most = self._face._body_bytes_max
+        if most is not None and len(data) > most:
+            raise BodyTooLarge(f"result is {len(data):,} bytes; the limit is {most:,} (settings.body_bytes_max)")
+        return Settle(self._holding.id, self._holding.fencing, How.ACK, kind, data)
+
+    def settle_nack(self, delay: float, error: str) -> Settle:
+        """The settlement for `nack`."""
+        delay_ms = round(arguments.seconds("delay", delay, limits.DELAY_S_MAX) * 1000)
+        return Settle(self._holding.id, self._holding.fencing, How.NACK, Kind.NONE, b"", _error(error), delay_ms)
+
+    def settle_reject(self, error: str) -> Settle:
+        """The settlement for `reject`."""
+        return Settle(self._holding.id, self._holding.fencing, How.REJECT, Kind.NONE, b"", _error(error))
+
+    def raise_if_lost(self) -> None:
+        """Raise LeaseLost once the lease is known to be lost."""
+        raise_if_lost(self._holding)
+
+    def __repr__(self) -> str:
+        return f"<Message {self.token} of {self.queue!r}, delivery {self.deliveries}>"
+
+
+def raise_if_lost(holding: Holding) -> None:
+    """Raise LeaseLost once the lease is known to be lost."""
+    if holding.lost:
+        raise LeaseLost(f"the lease of {holding.token} is not yours any more: it ended, or the message was handed to "
+                        f"somebody else")
+
+
+def _error(text: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"error is a text, got {type(text).__name__}")
+    return text[:limits.ERROR_CHARACTERS_MAX].encode("utf-8", "replace").decode()
