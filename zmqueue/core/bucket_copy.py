@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from zmqueue.core.copies import NO_COPY, Copies, Position
-from zmqueue.core.log import KEEP_ENTRIES, Log
+from zmqueue.core.log import KEEP_BYTES, KEEP_ENTRIES, Log
 from zmqueue.core.machine import Machine
 from zmqueue.core.operations import Operation
 from zmqueue.core.packets import Entry
@@ -124,9 +124,9 @@ class BucketCopy:
         self._open(position)
         self.own = self._flushed = 0
 
-    def compact(self, upto: int, entries_max: int = KEEP_ENTRIES) -> None:
+    def compact(self, upto: int, entries_max: int = KEEP_ENTRIES, bytes_max: int = KEEP_BYTES) -> None:
         """Let the log's base rise one step, if it is long and nobody needs what is below `upto`."""
-        if self.log.compact(min(upto, self.commit), entries_max):
+        if self.log.compact(min(upto, self.commit), entries_max, bytes_max):
             self._moved = True
             self.save()
 

@@ -207,7 +207,7 @@ class Engine:
         """The shell measured the disk. To be called after every change, and as often as `spare_bytes` is to be true."""
         self._room = room
         if self.host is not None and self.front is not None:
-            self.host.low = room.low
+            self.host.tight, self.host.low = room.short, room.low
             self.front.office.measured(room)
 
     def _note_short(self, short: frozenset[int]) -> None:

@@ -22,7 +22,8 @@ class Host:
     `want(now, *changes)` asks agreement for changes; `touched` gathers the buckets that are to be flushed in this turn.
     """
 
-    __slots__ = ("alarms", "copies", "effects", "incarnation", "low", "number", "short", "tables", "touched", "want")
+    __slots__ = ("alarms", "copies", "effects", "incarnation", "low", "number", "short", "tables", "tight", "touched",
+                 "want")
 
     def __init__(self, number: int, incarnation: int, tables: Tables, effects: Effects, copies: Copies,
                  want: Callable[..., None]) -> None:
@@ -35,6 +36,7 @@ class Host:
         self.touched: set[int] = set()
         self.alarms = 0
         self.short: frozenset[int] = frozenset()    # the members that said last that they are short of disk
+        self.tight = False                 # this node is short of disk: logs are kept as short as may be
         self.low = False                   # this node's reserve is half gone: learners here take nothing in (`room`)
 
     def ask(self, now: float, *changes: Change) -> None:

@@ -28,6 +28,9 @@ TELL_EVERY = 0.1
 DELETE_AFTER = 60.0
 """Seconds for which a copy must have been unneeded before it is deleted (R14)."""
 
+TIGHT = {"entries_max": 256, "bytes_max": 1 << 20}
+"""How long a log is kept on a node that is short of disk: a learner there gets a snapshot sooner."""
+
 Replication = Append | Ack | Nak | Lost | Ahead | Snap | SnapMore
 
 
@@ -318,7 +321,8 @@ class Replica:
         elif self.role is Role.STOPPED and now - self._asked_at >= REPEAT_EVERY:
             self._asked_at = now
             self._host.ask(now, ReplicaDropped(self.bucket, self._host.number, self.term))
-        self.copy.compact(self.commit if self.primary is None else self.primary.compact_upto())
+        self.copy.compact(self.commit if self.primary is None else self.primary.compact_upto(),
+                          **TIGHT if self._host.tight else {})
 
     # --- leaving ---
 

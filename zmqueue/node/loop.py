@@ -35,6 +35,7 @@ from zmqueue.core.packets import (
     decode_envelope,
 )
 from zmqueue.core.state import Status
+from zmqueue.node.disk import DiskWatch
 from zmqueue.node.pulse import Pulse
 from zmqueue.node.sockets import Sockets
 from zmqueue.store import LmdbStore, StoreError
@@ -73,6 +74,7 @@ class Loop:
         self._heard_at: dict[str, float] = {}
         self._envelopes: dict[bytes, Envelope] = {}
         self._facts: dict[str, int] = {}
+        self._disk = DiskWatch(store, config.id)
         self._pulse = Pulse(publisher, lambda: self._busy_since, self._refused)
         self._waker, self._wakee = _pair(context)
         self._wake_lock = threading.Lock()
@@ -104,7 +106,7 @@ class Loop:
     def statistics(self) -> dict[str, int | float]:
         """The engine's counts as of the last tick, and the loop's own."""
         counts = self._sockets.counts
-        return {**self._facts, "turns": self.turns, "received": counts.received, "sent": counts.sent,
+        return {**self._facts, **self._disk.facts, "turns": self.turns, "received": counts.received, "sent": counts.sent,
                 "packets_sent": counts.packets_sent, "dropped": sum(counts.dropped.values()),
                 "bad_frames": self.bad_frames, "commit_s": self.commit_s}
 
@@ -139,6 +141,7 @@ class Loop:
 
     def _take_turns(self) -> None:
         engine = self._engine = Engine(self._store, self._config, time.monotonic())
+        self._disk.look(engine, time.monotonic())
         self._perform(engine)
         self._pulse.start()
         poller = zmq.Poller()
@@ -168,6 +171,7 @@ class Loop:
                 _drain(monitor)
                 self._try_door(monitors[monitor])
             if now >= tick_at:
+                self._disk.look(engine, now)
                 engine.tick(now, _wall())
                 tick_at = now + TICK_S
                 self._look_around(engine, now)
@@ -261,8 +265,10 @@ class Loop:
                 return
             started = time.monotonic()
             store.commit()
-            self.commit_s += time.monotonic() - started
+            ended = time.monotonic()
+            self.commit_s += ended - started
             self._dirty_since = None
+            self._disk.committed(engine, ended)
             if effects.hold:
                 sockets.send(engine.envelope(), effects.now)
             sockets.send(engine.envelope(), effects.durable)

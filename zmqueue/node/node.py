@@ -22,6 +22,7 @@ from zmqueue.node.loop import Loop, chance
 from zmqueue.node.sockets import AddressInUse, Sockets, bind, common
 from zmqueue.settings import Settings
 from zmqueue.store import Directory, LmdbStore, StoreError, open_directory
+from zmqueue.store.reserve import RESERVE_BYTES, RESERVE_BYTES_MIN
 
 log = logging.getLogger("zmqueue.node")
 
@@ -49,14 +50,18 @@ class Node:
     if the directory is empty; `join` are endpoints of members to be asked for membership; a directory that has a
     cluster needs neither. `settings` are agreed at founding and ignored later. `heartbeat_port`: of its PUB socket
     (0: any free one, kept). `weight`: its share of the buckets relative to others; 0 votes but holds nothing.
-    `zone`: replicas go to different zones where there are enough.
+    `zone`: replicas go to different zones where there are enough. `disk_reserve_bytes`: disk that is kept allocated
+    ahead; when the disk gives no more, submits are refused (DiskFull), and what has been accepted is worked off within
+    the reserve. `map_bytes_max`: how large the store's file may become (None: as large as the disk allows); it is
+    treated like a disk of that size.
 
     Raises ValueError for arguments that cannot be, at once; `start` raises NodeFailed and DirectoryInUse.
     """
 
     def __init__(self, data: str | os.PathLike[str], listen: str = "tcp://127.0.0.1:7400", *,
                  advertise: str | None = None, found: bool = False, join: Sequence[str] = (),
-                 settings: Settings | None = None, heartbeat_port: int = 0, weight: int = 1, zone: str = "") -> None:
+                 settings: Settings | None = None, heartbeat_port: int = 0, weight: int = 1, zone: str = "",
+                 disk_reserve_bytes: int = RESERVE_BYTES, map_bytes_max: int | None = None) -> None:
         if isinstance(join, str):
             raise ValueError(f"join is the text {join!r}; give a list of endpoints")
         self._data = Path(data)
@@ -66,6 +71,7 @@ class Node:
         self._found = found
         self._settings = Settings() if settings is None else settings
         self._heartbeat_port, self._weight, self._zone = heartbeat_port, weight, zone
+        self._disk_reserve_bytes, self._map_bytes_max = disk_reserve_bytes, map_bytes_max
         if self._advertise is not None and self._advertise.wildcard:
             raise ValueError(f"advertise is {advertise!r}; others cannot connect to that: name a host or an address")
         if self._listen.wildcard and self._advertise is None:
@@ -75,6 +81,12 @@ class Node:
             raise ValueError(f"weight is {weight}; it must be 0 to {WEIGHT_MAX}")
         if not 0 <= heartbeat_port <= 65_535:
             raise ValueError(f"heartbeat_port is {heartbeat_port}; it must be 0 (any free one) to 65535")
+        if disk_reserve_bytes < RESERVE_BYTES_MIN:
+            raise ValueError(f"disk_reserve_bytes is {disk_reserve_bytes:,}; it must be {RESERVE_BYTES_MIN:,} at least:"
+                             " one settlement can be that large")
+        if map_bytes_max is not None and map_bytes_max < 2 * disk_reserve_bytes:
+            raise ValueError(f"map_bytes_max is {map_bytes_max:,}; it must be twice the disk reserve at least "
+                             f"({2 * disk_reserve_bytes:,}), else hardly anything could be submitted")
         if found and weight == 0:
             raise ValueError("a founder needs a weight above 0: somebody must hold the buckets")
         self._id = ""
@@ -115,7 +127,8 @@ class Node:
         if not self._data.exists() and not self._found and not self._join:
             raise NodeFailed(f"there is no directory {self._data}; {_WORDS}")
         self._directory = open_directory(self._data, create=self._found or bool(self._join))
-        files = self._store = LmdbStore(self._directory.store_path)
+        files = self._store = LmdbStore(self._directory.store_path, reserve_bytes=self._disk_reserve_bytes,
+                                        map_bytes_max=self._map_bytes_max)
         has_cluster = files.get(Table.META, b"state") is not None
         if not has_cluster and not self._found and not self._join:
             raise NodeFailed(f"{self._data} holds no cluster; {_WORDS}")

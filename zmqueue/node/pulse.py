@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
 import zmq
 
 from zmqueue.core.endpoints import parse_endpoint
@@ -84,8 +85,7 @@ class Pulse:
             return
         since = self._busy_since()
         age = 0 if since is None else int((now - since) * 1000)
-        heartbeat = Heartbeat(said.cluster, said.lineage, said.node, said.number, said.incarnation, said.epoch, age,
-                              said.suspects, int(time.time() * 1000))
+        heartbeat = msgspec.structs.replace(said, disk_age=age, wall=int(time.time() * 1000))
         try:
             self._publisher.send(encode(heartbeat), zmq.NOBLOCK)
         except zmq.Again:
