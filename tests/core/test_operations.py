@@ -1,71 +1,25 @@
-"""The bytes of operations and of rows: what the log and the disk hold is read back, by later versions too."""
+"""The bytes of operations and of rows: what the log and the disk hold is read back. Golden ones: tests/formats."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.fakes import FakeTables
 from tests.core.shapes import example, members, strategy
 from zmqueue.core import keys, operations, records
-from zmqueue.core.ids import make_id
-from zmqueue.core.machine import Machine
 from zmqueue.core.operations import (
     Forgotten,
-    How,
     Kind,
-    Leased,
     Operation,
     Ripened,
     Settle,
     Settled,
     Submission,
-    Submitted,
     messages_of,
 )
 from zmqueue.core.records import BodyWriter, Head, Record
-from zmqueue.core.tables import Table
-
-GOLDEN = Path(__file__).parent.parent / "golden"
-
-
-def golden_operations() -> list[str]:
-    return [f"{kind.__name__}: {operations.encode(example(kind)).hex()}" for kind in members(Operation)]
-
-
-def golden_rows() -> list[str]:
-    """Every row of a copy in which messages are in every state."""
-    ids = [make_id(1_700_000_000_000, 0, number.to_bytes(15, "big")) for number in range(6)]
-    tables = FakeTables()
-    machine = Machine(tables, 5)
-    script: list[Operation] = [
-        Submitted(1_000, "jobs", tuple(
-            Submission(message_id, b"payload", Kind.TEXT, 7, headers=(("a", "b"),), attempts=3)
-            for message_id in ids[:5])),
-        Submitted(1_001, "later", (Submission(ids[5], b"{}", Kind.JSON, due=1_700_000_060_000),)),
-        Leased(1_002, b"s" * 16, 4, tuple((message_id, 1) for message_id in ids[:4]), 31_002),
-        Settled(1_003, (Settle(ids[0], 1, How.ACK, Kind.BYTES, b"result"), Settle(ids[1], 1, How.REJECT, error="bad"),
-                        Settle(ids[2], 1, How.NACK, error="again", delay=5)), (0, 0, 1_700_000_000_500), 10, 7_200_000)]
-    for seq, operation in enumerate(script, 1):
-        machine.apply(seq, operation)
-    return [f"{table.value} {key.hex()}: {value.hex()}"
-            for table, content in tables.rows.items() for key, value in sorted(content.items())]
-
-
-@pytest.mark.parametrize(("name", "lines"), [("operations.txt", golden_operations()), ("rows.txt", golden_rows())])
-def test_the_bytes_are_the_golden_ones(name: str, lines: list[str]) -> None:
-    assert lines == (GOLDEN / name).read_text().splitlines()
-
-
-def test_golden_operations_are_read_back() -> None:
-    kinds = {kind.__name__: kind for kind in members(Operation)}
-    for line in (GOLDEN / "operations.txt").read_text().splitlines():
-        name, _, data = line.partition(": ")
-        assert operations.decode(bytes.fromhex(data)) == example(kinds[name])
 
 
 @given(strategy(Operation))
@@ -150,13 +104,3 @@ def test_the_longest_keys_fit_into_a_store() -> None:
 
 def test_counts_of_an_earlier_version_with_fewer_states_are_read() -> None:
     assert records.decode_counts(records.encode_counts([1, 2])) == [1, 2, 0, 0, 0, 0, 0]
-
-
-def test_every_table_of_a_bucket_has_golden_rows() -> None:
-    shown = {line.split(" ")[0] for line in golden_rows()}
-    assert shown == {table.value for table in Table} - {"meta", "buckets", "log"}
-
-
-if __name__ == "__main__":       # write the golden files anew, to be reviewed as a diff
-    (GOLDEN / "operations.txt").write_text("\n".join(golden_operations()) + "\n")
-    (GOLDEN / "rows.txt").write_text("\n".join(golden_rows()) + "\n")

@@ -1,15 +1,13 @@
-"""The bytes of packets: read back as they were written, and never a cause of harm."""
+"""The bytes of packets: read back as they were written, and never a cause of harm. Golden ones: tests/formats."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.shapes import example, members, strategy
+from tests.core.shapes import members, strategy
 from zmqueue.core import packets
 from zmqueue.core.operations import Submission
 from zmqueue.core.packets import (
@@ -25,23 +23,7 @@ from zmqueue.core.packets import (
     Submit,
 )
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "packets.txt"
 KINDS = {kind.__name__: kind for kind in members(Packet)}
-
-
-def golden_packets() -> list[str]:
-    lines = [f"Envelope: {packets.encode(example(Envelope)).hex()}"]
-    return lines + [f"{name}: {packets.encode(example(kind)).hex()}" for name, kind in KINDS.items()]
-
-
-def test_the_bytes_are_the_golden_ones() -> None:
-    assert golden_packets() == GOLDEN.read_text().splitlines()
-
-
-def test_golden_packets_are_read_back() -> None:
-    for line in GOLDEN.read_text().splitlines()[1:]:
-        name, _, frame = line.partition(": ")
-        assert packets.decode(bytes.fromhex(frame)) == example(KINDS[name])
 
 
 def test_every_packet_has_a_number_of_its_own_in_the_range_of_its_kind() -> None:
@@ -121,7 +103,3 @@ def test_a_packet_of_a_later_version_with_more_fields_is_read() -> None:
 def test_a_packet_of_an_earlier_version_with_fewer_fields_is_read() -> None:
     frame = b"\x01" + msgspec.msgpack.encode([21, 7, 3, "jobs", [[b"id", b"payload"]]])
     assert packets.decode(frame) == Submit(7, 3, "jobs", (Submission(b"id", b"payload"),))
-
-
-if __name__ == "__main__":       # write the golden file anew, to be reviewed as a diff
-    GOLDEN.write_text("\n".join(golden_packets()) + "\n")

@@ -1,0 +1,150 @@
+"""Samples of everything that is written: packets, operations, rows; no field of a packet is left at its default."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+
+import msgspec
+
+from tests.core.shapes import example, members
+from tests.core.test_state_changes import cluster
+from tests.formats.files import Sample, plain
+from zmqueue.core import operations, packets
+from zmqueue.core.acceptor import Acceptor, Record
+from zmqueue.core.ballots import NO_BALLOT, Promise, StateIs, Want
+from zmqueue.core.bucket_copy import BucketCopy
+from zmqueue.core.changes import Change, MemberDown, Value
+from zmqueue.core.copies import Copies, Position
+from zmqueue.core.ids import make_id
+from zmqueue.core.operations import How, Kind, Leased, Operation, Settle, Settled, Submission, Submitted
+from zmqueue.core.packets import Envelope, Packet
+from zmqueue.core.records import decode_counts, decode_record, head_of, submission_of, waiting_of
+from zmqueue.core.state import ClusterState
+from zmqueue.core.tables import Table, rows
+from zmqueue.node.identity import Run, bound
+from zmqueue.store.memory import MemoryStore
+from zmqueue.store.records import seal
+
+BUCKET = 3
+
+
+def packet_samples() -> list[Sample]:
+    """Every packet, and those that differ by what they carry."""
+    return [Sample(name, packets.encode(packet), plain(packet)) for name, packet in _packets()]
+
+
+def _packets() -> Iterator[tuple[str, Packet | Envelope]]:
+    yield "Envelope", example(Envelope)
+    for kind in members(Packet):
+        yield kind.__name__, _unlike_defaults(example(kind))
+    yield "Want, of every change", Want(tuple(example(kind) for kind in members(Change)))
+    yield "Promise, of who accepted nothing", Promise(5, (1, 2), NO_BALLOT, None)
+    yield "StateIs, of a state in which every field is in use", StateIs(full_state().to_bytes())
+
+
+def _unlike_defaults(packet: Packet) -> Packet:
+    """With every flag that has a default turned the other way."""
+    names = packet.__struct_fields__[len(packet.__struct_fields__) - len(packet.__struct_defaults__):]
+    return msgspec.structs.replace(packet, **{
+        name: not default for name, default in zip(names, packet.__struct_defaults__, strict=True)
+        if isinstance(default, bool)})
+
+
+def full_state() -> ClusterState:
+    """Three members, and no field at its default."""
+    state = cluster(3)
+    hints = typing.get_type_hints(ClusterState)
+    optional = state.__struct_fields__[-len(state.__struct_defaults__):]
+    return msgspec.structs.replace(state, **{name: example(hints[name]) for name in optional})
+
+
+def operation_samples() -> list[Sample]:
+    """Every operation of the log."""
+    kinds = members(Operation)
+    return [Sample(kind.__name__, operations.encode(example(kind)), plain(example(kind))) for kind in kinds]
+
+
+def row_samples() -> list[Sample]:
+    """A small disk: every table, messages in every state, an entry not committed, a copy that is to be swept."""
+    store = _written()
+    found = []
+    for table in Table:
+        for key, value in rows(store, table, b"\x00", b"\xff" * 8):
+            says = plain(meaning(table, key, value))
+            found.append(Sample(f"{table.value} {key.hex()}", seal(table, key, value), says))
+    return found
+
+
+def meaning(table: Table, key: bytes, value: bytes) -> object:
+    """What a row says, read by the code that reads it in service."""
+    match table:
+        case Table.META:
+            return _meaning_of_meta(key, value)
+        case Table.BUCKETS:
+            return msgspec.msgpack.decode(value, type=Position)
+        case Table.LOG:
+            return int.from_bytes(value[:8], "big"), operations.decode(value[8:])
+        case Table.BODIES:
+            return head_of(value), submission_of(value)
+        case Table.MESSAGES:
+            return decode_record(value)
+        case Table.READY:
+            return waiting_of(value)
+        case Table.COUNTS:
+            return decode_counts(value)[:7]
+        case Table.DELAYED | Table.DEAD | Table.LEASES | Table.ENDED:
+            return value
+        case _:
+            raise AssertionError(f"{table}: say here what a row of it means")
+
+
+def _meaning_of_meta(key: bytes, value: bytes) -> object:
+    match key:
+        case b"state":
+            return ClusterState.from_bytes(value)
+        case b"acceptor":
+            return msgspec.msgpack.decode(value, type=Record)
+        case b"identity":
+            return msgspec.msgpack.decode(value)[:4]     # id, incarnation, port, heartbeat port
+        case _:
+            return value
+
+
+class _Nobody:
+    """The listener of a copy that serves nobody."""
+
+    def entered(self, now: float) -> None:
+        return
+
+    def applied(self, seq: int, operation: Operation, now: float) -> None:
+        return
+
+    def progressed(self, now: float) -> None:
+        return
+
+
+def _written() -> MemoryStore:
+    ids = [make_id(1_700_000_000_000, BUCKET << 14, number.to_bytes(15, "big")) for number in range(6)]
+    script: list[Operation] = [
+        Submitted(1_000, "jobs", tuple(
+            Submission(message_id, b"payload", Kind.TEXT, 7, headers=(("a", "b"),), attempts=3)
+            for message_id in ids[:5])),
+        Submitted(1_001, "later", (Submission(ids[5], b"{}", Kind.JSON, due=1_700_000_060_000),)),
+        Leased(1_002, b"s" * 16, 4, tuple((message_id, 1) for message_id in ids[:4]), 31_002),
+        Settled(1_003, (Settle(ids[0], 1, How.ACK, Kind.BYTES, b"result"), Settle(ids[1], 1, How.REJECT, error="bad"),
+                        Settle(ids[2], 1, How.NACK, error="again", delay=5)), (0, 0, 1_700_000_000_500), 10, 7_200_000),
+        Leased(1_004, b"t" * 16, 1, ((ids[4], 1),), 31_004)]
+    store = MemoryStore()
+    state = cluster(3)
+    store.put(Table.META, b"state", state.to_bytes())
+    bound(store, Run("00c0ffee00c0ffee", 3, 99, 0, 0), 7400, 7401)
+    Acceptor(store).accept(state.epoch + 1, (1, 2), Value((MemberDown(3, 1, 3),), b"d" * 16))
+    copies = Copies(store)
+    copy = BucketCopy(BUCKET, store, copies)
+    copy.extend([(2, operations.encode(operation)) for operation in script])
+    copy.advance(len(script) - 1, _Nobody(), 0.0)
+    copy.flush()
+    copies.receive()
+    store.commit()
+    return store
