@@ -55,12 +55,20 @@ _KEY = b"state"
 Consensus = Hello | StateIs | Want | Prepare | Promise | Accept | Accepted | Nack | Join
 
 
-class Cloned(Exception):
+class MustStop(Exception):
+    """What the node has learned leaves it nothing to do but to stop, with this as its last word."""
+
+
+class Cloned(MustStop):
     """Another process runs, or ran, from a copy of this node's disk (C11). This one must stop; nothing was done."""
 
 
-class Forked(Exception):
+class Forked(MustStop):
     """Two states of one epoch are known: disks lost what they had confirmed. The node must stop (C11)."""
+
+
+class Superseded(MustStop):
+    """The cluster was recovered without this disk (C12): another lineage of it goes on, and this one is over."""
 
 
 class Agreement:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from zmqueue.core.agreement import Agreement
+from zmqueue.core.agreement import Agreement, Superseded
+from zmqueue.core.amending import Amending
 from zmqueue.core.ballots import Accept, Accepted, Hello, Join, Nack, Prepare, Promise, StateIs, Want
 from zmqueue.core.copies import Copies
 from zmqueue.core.effects import Effects
@@ -21,12 +22,15 @@ from zmqueue.core.limits import DEFAULT, Limits
 from zmqueue.core.packets import (
     Ack,
     Ahead,
+    Amend,
     Append,
     Ask,
     Code,
+    CopyReply,
     EndSession,
     Envelope,
     Extend,
+    GetCopy,
     GetMembers,
     GetQueues,
     GetState,
@@ -37,6 +41,7 @@ from zmqueue.core.packets import (
     Lost,
     MembersReply,
     Nak,
+    NotPrimary,
     Packet,
     Refused,
     Settling,
@@ -59,6 +64,14 @@ JOIN_EVERY = 0.5
 """Seconds between two askings of a node without a cluster to be made a member."""
 
 _NO_CLUSTER = "this node is no member of a cluster (yet, or any more): ask another one"
+
+_SUPERSEDED = (
+    "cluster {cluster} was recovered as lineage {lineage}, without this disk, which is of lineage {mine}: what it "
+    "holds is no part of the cluster any more, and is kept. To join, start this node on an empty directory; if the "
+    "plan of the recovery names it, apply the plan to this directory")
+
+STRANGERS_MAX = 1_000
+"""Nodes of older lineages that are remembered, so that each is told of once."""
 
 _CONSENSUS = (Hello, StateIs, Want, Prepare, Promise, Accept, Accepted, Nack, Join)
 _REPLICATION = (Append, Ack, Nak, Lost, Ahead, Snap, SnapMore)
@@ -105,6 +118,8 @@ class Engine:
         settings = Agreed() if self.state is None else self.state.settings
         self.detector = FaultDetector(settings.suspicion_ms / 1000, settings.grace_ms / 1000, now)
         self.agreement.on_install.append(self._installed)
+        self._amending = Amending(self.effects, self.agreement.want)
+        self._outdated: set[str] = set()   # nodes of an older lineage that were met
         self.shown_epoch = 0               # the newest epoch that is on the disk: what is founded here is not yet
         self.serving = False               # on the disk, the cluster lists this run of the node as up
         self.left = False                  # on the disk, a planned stop is agreed; or nobody is there to take over
@@ -176,8 +191,20 @@ class Engine:
         if not envelope.cluster:
             return all(isinstance(packet, Join) for packet in packets)
         if (envelope.cluster, envelope.lineage) != (state.cluster_id, state.lineage):
+            self._meet(state, envelope.cluster, envelope.lineage, envelope.node)
             return False
         return self.agreement.seen(envelope.node, envelope.incarnation, envelope.epoch)
+
+    def _meet(self, state: ClusterState, cluster: str, lineage: int, node: str) -> None:
+        """Somebody of another cluster, or of another lineage of this one (C12). Raises Superseded."""
+        if cluster != state.cluster_id:
+            return
+        if lineage > state.lineage:
+            raise Superseded(_SUPERSEDED.format(cluster=cluster, lineage=lineage, mine=state.lineage))
+        if node not in self._outdated and len(self._outdated) < STRANGERS_MAX:
+            self._outdated.add(node)
+            self.effects.note("refused a node on a disk from before the cluster was recovered", node=node,
+                              lineage=lineage, now=state.lineage)
 
     def _replicate(self, sender: str, packet: Append | Ack | Nak | Lost | Ahead | Snap | SnapMore, now: float) -> None:
         member = None if self.state is None else self.state.by_id(sender)
@@ -194,6 +221,8 @@ class Engine:
         member = state.by_id(heartbeat.node)
         if (heartbeat.cluster, heartbeat.lineage) != (state.cluster_id, state.lineage) or member is None:
             self.strangers += 1
+            if heartbeat.lineage != state.lineage:
+                self._meet(state, heartbeat.cluster, heartbeat.lineage, heartbeat.node)
             return
         if not self.agreement.seen(heartbeat.node, heartbeat.incarnation, heartbeat.epoch):
             return
@@ -222,8 +251,30 @@ class Engine:
         if member is not None:
             self.detector.refused(member.number, now)
 
+    def admit(self, envelope: Envelope, client: bytes, packets: Sequence[Packet]) -> Sequence[Packet]:
+        """Those of a client's packets that are for this cluster, for `on_client`; the others are answered here.
+
+        A client that knows a lineage from before a recovery (C12) gets the new one's state, and its requests back.
+        """
+        state = self.state
+        if not envelope.cluster or state is None or (
+                (envelope.cluster, envelope.lineage) == (state.cluster_id, state.lineage)):
+            return packets
+        outdated = envelope.cluster == state.cluster_id and envelope.lineage < state.lineage
+        text = (f"this node is of cluster {state.cluster_id}, lineage {state.lineage}; the request is for "
+                f"{envelope.cluster}, lineage {envelope.lineage}: check the seeds")
+        admitted: list[Packet] = []
+        for packet in packets:
+            request = getattr(packet, "request", 0)
+            if outdated and isinstance(packet, GetState):
+                admitted.append(GetState(request, 0))          # epochs of two lineages do not compare
+            else:
+                self.effects.send(client, NotPrimary(request, state.epoch, unknown=False) if outdated else
+                                  Refused(request, Code.NOT_ALLOWED, text))
+        return admitted
+
     def on_client(self, client: bytes, packets: Sequence[Packet], now: float, wall: int) -> None:
-        """A message from a client arrived; the caller has seen to it that it speaks to this cluster."""
+        """A message from a client arrived; `admit` has seen to it that it speaks to this cluster."""
         self._now = now
         for packet in packets:
             if isinstance(packet, GetState):
@@ -233,6 +284,10 @@ class Engine:
                 self.effects.send(client, Refused(request, Code.NOT_SERVING, _NO_CLUSTER))
             elif isinstance(packet, GetMembers):
                 self._tell_members(client, packet, self.state, now)
+            elif isinstance(packet, GetCopy):
+                self._tell_copy(client, packet, self.state)
+            elif isinstance(packet, Amend):
+                self._amend(client, packet, now)
             elif isinstance(packet, _FOR_FRONT):
                 self.front.handle(client, packet, now, wall)
 
@@ -251,6 +306,23 @@ class Engine:
             packet.request, state.epoch, self.detector.hears_majority(now, state.voters),
             tuple(sorted(self.detector.suspects(now))), catching_up, disk_short=self._room.short))
 
+    def _tell_copy(self, client: bytes, packet: GetCopy, state: ClusterState) -> None:
+        replica = self.replicas.get(packet.bucket)
+        if replica is None:
+            self.effects.send(client, Refused(packet.request, Code.BAD_REQUEST, f"there is no bucket {packet.bucket}"))
+            return
+        copy = replica.copy
+        self.effects.send(client, CopyReply(
+            packet.request, state.epoch, packet.bucket, copy.generation if copy.number else 0, copy.commit, copy.end,
+            copy.log.term_at(copy.end) or 0, copy.machine.unfinished()))
+
+    def _amend(self, client: bytes, packet: Amend, now: float) -> None:
+        if self.state is None or self.shown_epoch != self.state.epoch:
+            # What is not on the disk yet is not judged by: the client asks again.
+            self.effects.send(client, Refused(packet.request, Code.NOT_SERVING, _NO_CLUSTER))
+            return
+        self._amending.begin(client, packet, self.state, now)
+
     def tick(self, now: float, wall: int) -> None:
         """Do what is due. To be called every 20 to 50 ms."""
         self._now = now
@@ -267,6 +339,7 @@ class Engine:
             if replica.role is Role.NONE and replica.removable(now):
                 self._remove(replica, now)
         assert self.front is not None and self.host is not None
+        self._amending.tick(now)
         self.front.tick(now, wall)
         self.host.copies.sweep()
 
@@ -298,6 +371,7 @@ class Engine:
         if self.state is not None and self.state.epoch != self.shown_epoch:
             self.shown_epoch = self.state.epoch
             self._note_standing(self.state)
+            self._amending.agreed(self.state)
         self.agreement.durable(now)
         flushed = sorted(self._flushed)
         self._flushed.clear()

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import msgspec
 
 from zmqueue.core.ballots import Accept, Accepted, Hello, Join, Nack, Prepare, Promise, StateIs, Want
+from zmqueue.core.changes import Change
 from zmqueue.core.operations import Held, Settle, Submission
 
 WIRE_VERSION = 1
@@ -242,6 +243,20 @@ class GetMembers(msgspec.Struct, array_like=True, frozen=True, tag=31, gc=False)
     request: int
 
 
+class GetCopy(msgspec.Struct, array_like=True, frozen=True, tag=32, gc=False):
+    """What is your copy of this bucket? Answered with CopyReply, in any role."""
+
+    request: int
+    bucket: int
+
+
+class Amend(msgspec.Struct, array_like=True, frozen=True, tag=33):
+    """Have this change agreed: an operator's word. Answered with Confirmed when it is agreed. Repeatable."""
+
+    request: int
+    change: Change
+
+
 # --- answers to clients ---------------------------------------------------------------------------------------------
 
 
@@ -366,11 +381,25 @@ class Refused(msgspec.Struct, array_like=True, frozen=True, tag=49, gc=False):
     text: str
 
 
+class CopyReply(msgspec.Struct, array_like=True, frozen=True, tag=50, gc=False):
+    """A node's copy of one bucket, as it is in its memory; `generation` 0: it has none."""
+
+    request: int
+    epoch: int
+    bucket: int
+    generation: int
+    commit: int                            # entries up to here are committed, as this node knows,
+    end: int                               # and its log goes up to here
+    end_term: int                          # the term of that last entry
+    unfinished: int                        # messages in the applied state that have not ended
+
+
 Consensus = Hello | StateIs | Want | Prepare | Promise | Accept | Accepted | Nack | Join
 Replication = Append | Ack | Nak | Lost | Ahead | Snap | SnapMore
 Request = (GetState | Submit | Ask | Lease | Settling | Extend | GiveBack | Keepalive | Watch | EndSession
-           | GetQueues | GetMembers)
-Reply = (StateReply | Confirmed | Answer | Granted | Alive | Hint | QueuesReply | MembersReply | NotPrimary | Refused)
+           | GetQueues | GetMembers | GetCopy | Amend)
+Reply = (StateReply | Confirmed | Answer | Granted | Alive | Hint | QueuesReply | MembersReply | NotPrimary | Refused
+         | CopyReply)
 Packet = Consensus | Replication | Request | Reply | Heartbeat
 
 _encoder = msgspec.msgpack.Encoder()

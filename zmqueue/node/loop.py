@@ -19,16 +19,15 @@ from collections.abc import Callable
 
 import zmq
 
-from zmqueue.core.agreement import Cloned, Forked
+from zmqueue.core.agreement import MustStop
 from zmqueue.core.effects import Effects, Note
 from zmqueue.core.engine import Engine, EngineConfig
-from zmqueue.core.host import ALARM
+from zmqueue.core.host import ALARM, BRANCH
 from zmqueue.core.packets import (
     BadFrame,
     Code,
     Envelope,
     Heartbeat,
-    Packet,
     Refused,
     decode,
     decode_all,
@@ -118,7 +117,7 @@ class Loop:
     def _run(self) -> None:
         try:
             self._take_turns()
-        except (Cloned, Forked, StoreError) as error:
+        except (MustStop, StoreError) as error:
             self.error = error
             log.critical("node %s stops: %s", self._config.id, error)
         except BaseException as error:
@@ -199,8 +198,8 @@ class Loop:
             if envelope.node:
                 self._note_heard(envelope.node, now)
                 engine.on_peer(envelope, packets, now, wall)
-            elif self._speaks_to_us(engine, envelope, identity, packets):
-                engine.on_client(identity, packets, now, wall)
+            else:
+                engine.on_client(identity, engine.admit(envelope, identity, packets), now, wall)
 
     def _envelope(self, frames: list[bytes]) -> Envelope:
         if not frames:
@@ -222,18 +221,6 @@ class Loop:
                         self._config.id, self.bad_frames, bad[-1])
         self._sockets.send(engine.envelope(), [
             (identity, Refused(error.request, Code.BAD_REQUEST, str(error))) for error in bad])
-
-    def _speaks_to_us(self, engine: Engine, envelope: Envelope, identity: bytes, packets: list[Packet]) -> bool:
-        state = engine.state
-        if not envelope.cluster or state is None or (
-                (envelope.cluster, envelope.lineage) == (state.cluster_id, state.lineage)):
-            return True
-        text = (f"this node is of cluster {state.cluster_id}, lineage {state.lineage}; the request is for "
-                f"{envelope.cluster}, lineage {envelope.lineage}: check the seeds")
-        for packet in packets:
-            request = getattr(packet, "request", 0)
-            engine.effects.send(identity, Refused(request, Code.NOT_ALLOWED, text))
-        return False
 
     def _hear(self, engine: Engine, now: float) -> None:
         for frames in self._sockets.receive(self._sockets.heartbeats):
@@ -286,7 +273,7 @@ class Loop:
 
     def _note(self, effects: Effects) -> None:
         for note in effects.notes:
-            level = logging.ERROR if note.kind.startswith(ALARM) else logging.INFO
+            level = logging.ERROR if note.kind.startswith((ALARM, BRANCH)) else logging.INFO
             log.log(level, "node %s: %s%s", self._config.id, note.kind, _facts(note),
                     extra={"node": self._config.id, "event": note.kind, "facts": note.facts})
 

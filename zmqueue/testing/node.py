@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from zmqueue.core.agreement import Cloned, Forked
+from zmqueue.core.agreement import MustStop
 from zmqueue.core.effects import Address, Effects, Note
 from zmqueue.core.engine import Engine, EngineConfig
 from zmqueue.core.packets import Heartbeat, Packet, decode, decode_envelope, encode
@@ -93,7 +93,7 @@ class VirtualNode:
         self._cluster.trace.add(self.name, "starts", f"incarnation {self.incarnation}")
         try:
             self.engine = self._cluster.make_engine(self.disk.store, self._config(), self.clock.monotonic())
-        except (Cloned, Forked) as error:
+        except MustStop as error:
             self._stop(str(error))
             return
         for observer in self._cluster.observers:
@@ -169,7 +169,8 @@ class VirtualNode:
         if client is None:
             self._inbox.append(lambda engine, now, wall: engine.on_peer(envelope, packets, now, wall))
         else:
-            self._inbox.append(lambda engine, now, wall: engine.on_client(client, packets, now, wall))
+            self._inbox.append(lambda engine, now, wall: engine.on_client(
+                client, engine.admit(envelope, client, packets), now, wall))
         self._plan_turn()
 
     def hear(self, frame: bytes) -> None:
@@ -223,7 +224,7 @@ class VirtualNode:
                 engine.tick(now, wall)
                 self._said = engine.heartbeat(now, wall, 0)
             engine.finish(now)
-        except (Cloned, Forked) as error:
+        except MustStop as error:
             self._end(str(error))
             return
         self._perform(engine.take())
