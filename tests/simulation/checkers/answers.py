@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from tests.simulation.checkers import Violation
 from tests.simulation.checkers.logs import Logs
 from tests.simulation.checkers.model import Life
+from tests.simulation.checkers.told import LEASE, RESULT, Told
 from zmqueue.core.effects import Address
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.operations import State
@@ -45,14 +46,14 @@ class Answers(Observer):
 
     DURABLE = "a confirmed submit is committed and on enough disks"
     LINEAR = "a negative answer is true"
-    RESULT = "a result never changes"
-    LEASE = "a lease is granted once"
+    RESULT = RESULT
+    LEASE = LEASE
     SETTLED = "a confirmed settle holds"
 
     def __init__(self, logs: Logs, buckets: int) -> None:
         self.confirmed: dict[bytes, None] = {}         # ids, in the order of their first confirmation
         self.submitted: set[bytes] = set()             # ids that ever left a client
-        self.ended: dict[bytes, tuple[int, bytes]] = {}    # id -> (state, result), as first told
+        self.words: Told[bytes] = Told()
         self.delivered = 0
         self.settled = 0
         self.negatives = 0                             # negative answers that were checked
@@ -60,7 +61,6 @@ class Answers(Observer):
         self._buckets = buckets
         self._states: dict[str, list[ClusterState]] = {}   # by node: those that it knew in this turn
         self._requests: dict[tuple[bytes, int], Submit | Settling | Lease | Question] = {}
-        self._granted: dict[tuple[bytes, int], tuple[bytes, int]] = {}
 
     # --- requests ---
 
@@ -74,7 +74,7 @@ class Answers(Observer):
                     self._requests[client.identity, packet.request] = packet
                 case Ask():
                     self._requests[client.identity, packet.request] = Question(
-                        packet, packet.id in self.confirmed, packet.id in self.ended)
+                        packet, packet.id in self.confirmed, packet.id in self.words.ended)
                 case _:
                     pass
 
@@ -151,7 +151,7 @@ class Answers(Observer):
                                               f"{settle.fencing}, but no such settle is committed")
             elif life.state is State.DONE:
                 self.settled += 1
-                self._over(settle.id, State.DONE, life.result)
+                self.words.over(settle.id, State.DONE, life.result)
 
     def _granted_to(self, node: VirtualNode, request: Lease, packet: Granted) -> None:
         for grant in packet.grants:
@@ -162,10 +162,7 @@ class Answers(Observer):
                                             "that request is committed")
             if grant.submission != life.submission:
                 raise Violation(self.LEASE, f"{node.name} hands out {held[0].hex()} changed")
-            if held not in self._granted:
-                self.delivered += 1
-            if self._granted.setdefault(held, taker) != taker:
-                raise Violation(self.LEASE, f"{held[0].hex()} is granted under {held[1]} to two sessions")
+            self.delivered += self.words.grant(*held, taker)
 
     def _answered(self, node: VirtualNode, question: Question, answer: Answer) -> None:
         message_id = question.ask.id
@@ -177,7 +174,7 @@ class Answers(Observer):
             if life.state != answer.state or (life.result != answer.result and question.ask.result):
                 raise Violation(self.RESULT, f"{node.name} says that {message_id.hex()} is {State(answer.state).name} "
                                              f"{answer.result!r}; committed is {life.state.name} {life.result!r}")
-            self._over(message_id, State(answer.state), life.result)
+            self.words.over(message_id, State(answer.state), life.result)
         else:
             self.negatives += 1
             if question.ended:
@@ -191,8 +188,3 @@ class Answers(Observer):
         if question.confirmed and not self._forgotten(question.ask.id):
             raise Violation(self.LINEAR, f"{node.name} does not know {question.ask.id.hex()}, which was confirmed "
                                          "before it was asked")
-
-    def _over(self, message_id: bytes, state: State, result: bytes) -> None:
-        told = self.ended.setdefault(message_id, (state, result))
-        if told != (state, result):
-            raise Violation(self.RESULT, f"{message_id.hex()} ended as {told}, and now as {(state, result)}")
