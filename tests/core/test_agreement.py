@@ -372,6 +372,33 @@ def test_a_down_member_goes_out_after_its_grace(world: World) -> None:
     assert world.status(3) is Status.OUT
 
 
+def test_a_joiner_that_vanished_is_forgotten_after_the_grace() -> None:
+    world = World(3, joiners=1)
+    world.opinion.held_back = {4}
+    world.send(ID(4), ID(1), world[4].agreement.identity.join())
+    world.settle(1.0)
+    assert world.status(4) is Status.JOINING
+    world[4].crash()
+    world.now += 31.0
+    world.settle(1.0)
+    assert world.status(4) is Status.JOINING, "nobody suspects it: it may be about to be taken up"
+    world.opinion.suspected = {4}
+    world.settle(1.0)
+    assert world.newest.member(4) is None and world.newest.voters == (1, 2, 3)
+
+
+def test_a_joiner_that_was_silent_for_less_than_the_grace_is_kept() -> None:
+    world = World(3, joiners=1)
+    world.opinion.held_back = {4}
+    world.send(ID(4), ID(1), world[4].agreement.identity.join())
+    world.settle(1.0)
+    world[4].crash()
+    world.opinion.suspected = {4}
+    world.now += 28.0
+    world.settle(1.0)
+    assert world.status(4) is Status.JOINING
+
+
 # --- C10: whose turn it is ----------------------------------------------------------------------------------
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zmqueue.core.changes import Change, MemberDown, MemberUp
-from zmqueue.core.state import ClusterState
+from zmqueue.core.changes import Change, MemberDown, MemberForgotten, MemberUp
+from zmqueue.core.state import ClusterState, Status
 from zmqueue.core.suspicion import SuspicionView
 
 WANT_LIFE = 2.0
@@ -91,5 +91,10 @@ def _may_propose(change: Change, state: ClusterState, suspicion: SuspicionView, 
             # A member that restarted before it was missed is still `up`: it has nothing to wait for.
             settled = state.up(number) or suspicion.may_return(number, now)
             return settled and suspicion.majority_hears(number, now, state.voters)
+        case MemberForgotten(number):
+            # One that was never taken up may be about to be; one that is out does not run.
+            member = state.member(number)
+            return (member is None or member.status is not Status.JOINING
+                    or suspicion.majority_suspects(number, now, state.voters))
         case _:
             return True
