@@ -5,10 +5,11 @@ from __future__ import annotations
 from zmqueue.client.client import Client
 from zmqueue.client.executors import Work
 from zmqueue.client.face import ClientStatistics
+from zmqueue.client.foreman import WorkerStatistics
 from zmqueue.client.message import Message
 from zmqueue.client.ticket import Status, Ticket
 from zmqueue.client.views import MembersView, MemberView, QueueView
-from zmqueue.client.worker import Worker, WorkerStatistics
+from zmqueue.client.worker import Worker
 from zmqueue.core.ids import BadToken
 from zmqueue.errors import (
     BadRequest,

@@ -18,8 +18,9 @@ import pytest
 import zmqueue
 from tests.client.serving import Served
 from zmqueue.client.executors import Outcome, error_text, perform
-from zmqueue.client.worker import retry_delay
+from zmqueue.client.foreman import retry_delay
 from zmqueue.core.operations import How, Kind, State
+from zmqueue.core.packets import EndSession
 
 
 @pytest.fixture
@@ -190,7 +191,7 @@ def test_stopping_lets_what_runs_end_and_leases_no_more(served: Served, client: 
     worker.stop()
     states = sorted(stored.state for stored in served.cluster.stored.values())
     assert states == [State.READY] * 4 + [State.DONE] and worker.statistics.done == 1
-    poll(lambda: worker._session is not None and worker._session.ended)
+    poll(lambda: any(isinstance(packet, EndSession) for _, packet in served.cluster.log))
     with pytest.raises(RuntimeError, match="started once"):
         worker.start()
 

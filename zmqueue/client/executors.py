@@ -25,7 +25,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from zmqueue.client import limits, payloads
-from zmqueue.client.message import Message
+from zmqueue.client.leased import Leased
 from zmqueue.core.operations import How, Kind
 from zmqueue.errors import Reject
 
@@ -79,14 +79,19 @@ Handler = Callable[[Any], object]
 """Gets a Message (in threads) or a Work (elsewhere): both have payload, token, queue, headers, deliveries, fencing."""
 
 
-def perform(handler: Handler, work: Message | Work) -> Outcome:
+def perform(handler: Handler, work: Leased | Work) -> Outcome:
     """Run the handler. Its result is an ack, Reject is a reject, any other exception a nack."""
     try:
         return Outcome(How.ACK, *payloads.encode(handler(work)))
-    except Reject as error:
-        return Outcome(How.REJECT, error=str(error) or "rejected by its handler")
     except (Exception, SystemExit) as error:             # sys.exit in a handler ends the run, not the worker
-        return Outcome(How.NACK, error=error_text(error))
+        return failure(error)
+
+
+def failure(error: BaseException) -> Outcome:
+    """What comes of a handler that raised this."""
+    if isinstance(error, Reject):
+        return Outcome(How.REJECT, error=str(error) or "rejected by its handler")
+    return Outcome(How.NACK, error=error_text(error))
 
 
 def perform_apart(handler: Handler, parcel: Parcel) -> Outcome:
@@ -105,7 +110,7 @@ def error_text(error: BaseException) -> str:
     return f"{first}\n{calls}".strip()[:limits.ERROR_CHARACTERS_MAX]
 
 
-def pack(message: Message) -> Parcel:
+def pack(message: Leased) -> Parcel:
     """What goes to a process."""
     submission = message.submission
     return Parcel(submission.kind, submission.payload, (
@@ -120,7 +125,7 @@ class Runner(ABC):
     """Runs handlers for one slot, one at a time."""
 
     @abstractmethod
-    def run(self, handler: Handler, message: Message) -> Outcome:
+    def run(self, handler: Handler, message: Leased) -> Outcome:
         """Run it to its end."""
 
     def close(self) -> None:
@@ -135,8 +140,15 @@ class Runner(ABC):
 class InThread(Runner):
     """In the slot's own thread."""
 
-    def run(self, handler: Handler, message: Message) -> Outcome:
+    def run(self, handler: Handler, message: Leased) -> Outcome:
         return perform(handler, message)
+
+
+class Apart(Runner):
+    """In the slot's own thread, which is given a Work: for handlers that must not touch the message's lease."""
+
+    def run(self, handler: Handler, message: Leased) -> Outcome:
+        return perform_apart(handler, pack(message))
 
 
 class InExecutor(Runner):
@@ -145,7 +157,7 @@ class InExecutor(Runner):
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    def run(self, handler: Handler, message: Message) -> Outcome:
+    def run(self, handler: Handler, message: Leased) -> Outcome:
         return self._executor.submit(perform_apart, handler, pack(message)).result()
 
 
@@ -157,7 +169,7 @@ class InProcess(Runner):
         self._pool: ProcessPoolExecutor | None = None
         self._stopped = False
 
-    def run(self, handler: Handler, message: Message) -> Outcome:
+    def run(self, handler: Handler, message: Leased) -> Outcome:
         if self._stopped:
             return Outcome(How.NACK, error="not begun: its worker stopped")
         pool = self._pool

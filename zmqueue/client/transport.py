@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import zmq
@@ -77,6 +78,7 @@ class Transport:
         self._asleep = False
         self._stopping = False
         self._ended = False                              # the core is closed: all that it does is to fail calls
+        self.over: Future[None] = Future()               # done when the thread has closed everything
         self._owner = os.getpid()
         self._ears, self._bell = socket.socketpair()
         self._ears.setblocking(False)
@@ -114,10 +116,14 @@ class Transport:
         """Fail who waits, say farewell, close everything; returns within `JOIN_S`. Does nothing in a forked child."""
         if os.getpid() != self._owner:
             return
-        self._stopping = True
-        self._ring()
+        self.stop_soon()
         if not self.in_thread:
             self._thread.join(JOIN_S)
+
+    def stop_soon(self) -> None:
+        """As `stop`, without waiting: `over` is done when all is."""
+        self._stopping = True
+        self._ring()
 
     def _ring(self) -> None:
         self._asleep = False
@@ -136,7 +142,10 @@ class Transport:
             raise
         finally:
             self._stopping = True
-            self._end()
+            try:
+                self._end()
+            finally:
+                self.over.set_result(None)
 
     def _open(self) -> None:
         self._sub = self._context.socket(zmq.SUB)

@@ -1,0 +1,151 @@
+"""The client for asyncio: as `zmqueue.Client`, awaited, and safe to cancel at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import weakref
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, TypeVar, Unpack
+
+from zmqueue.aio.handover import Handover
+from zmqueue.aio.message import Message
+from zmqueue.aio.ticket import Ticket
+from zmqueue.client.arguments import BatchOptions, SubmitOptions
+from zmqueue.client.face import TIMEOUT_S, Errand, Face
+from zmqueue.client.leasing import Holding
+from zmqueue.client.ticket import Status
+from zmqueue.client.transport import JOIN_S
+from zmqueue.client.views import MembersView, QueueView
+
+T = TypeVar("T")
+
+
+class Client(Face[Ticket, Message]):
+    """Submits, asks, leases; any number of tasks may share one. Close it, or use it with `async with`.
+
+    Every method does what the method of that name of `zmqueue.Client` does, with the same arguments, deadlines and
+    errors. What is awaited may be cancelled at any moment: a cancelled `lease` gives back what it was or will be
+    granted; a cancelled `submit` may be stored or not (draw its id before, and you can find out, or repeat it); a
+    cancelled `ack`, `nack`, `reject`, `extend` or `give_back` goes on. The client works in a thread of its own, so
+    leases live on while the event loop is busy. It may be made anywhere and used in any event loop, or in several.
+    """
+
+    def __init__(self, *seeds: str, timeout: float = TIMEOUT_S) -> None:
+        """`seeds`: endpoints of some nodes, tcp://HOST:PORT; default: $ZMQUEUE_SEEDS, comma-separated."""
+        super().__init__(seeds, timeout)
+        self._handovers: dict[asyncio.AbstractEventLoop, Handover] = {}
+        this = weakref.ref(self)
+        self._transport.over.add_done_callback(lambda _: _abandon(this()))
+
+    def _ticket(self, token: str) -> Ticket:
+        return Ticket(self, token)
+
+    def _message(self, holding: Holding) -> Message:
+        return Message(self, holding)
+
+    # --- submitting ---
+
+    async def submit(self, queue: str, payload: object, **options: Unpack[SubmitOptions]) -> Ticket:
+        """Have a message accepted; then it is on the disks of all in-sync replicas, of `min_in_sync` at least.
+
+        Options and errors: `zmqueue.Client.submit`. Many at once (`asyncio.gather`) travel together. Cancelled before
+        it was sent, it is never stored; later, it may be.
+        """
+        return await self._do(self._to_submit(queue, payload, options))
+
+    async def submit_many(self, queue: str, payloads: Iterable[object],
+                          **options: Unpack[BatchOptions]) -> list[Ticket]:
+        """Have many messages accepted, with the same options: one round trip per primary, not per message.
+
+        Returns their tickets in the order of `payloads`. Raises SubmitManyFailed where some are not confirmed.
+        """
+        return await self._do(self._to_submit_many(queue, payloads, options))
+
+    # --- asking ---
+
+    async def status(self, token: str, *, timeout: float | None = None) -> Status:
+        """How the request is, now. Raises UnknownToken, NoAnswer or ClusterUnreachable."""
+        return await self._do(self._to_ask(token, timeout))
+
+    async def result(self, token: str, timeout: float = 30.0, type: Any = None) -> Any:
+        """Wait for the request's end (a long poll at the node, through failovers) and return its result.
+
+        `type`: validate the result as that. Raises RequestFailed, ResultTimeout, UnknownToken, ClusterUnreachable.
+        """
+        return await self._do(self._to_result(token, timeout, type))
+
+    # --- leasing ---
+
+    async def lease(self, queue: str, max: int = 1, wait: float = 0.0, lease: float | None = None) -> list[Message]:
+        """Lease up to `max` messages, waiting up to `wait` seconds for the first; empty where there is none.
+
+        As `zmqueue.Client.lease`. Cancelled, it gives back at once whatever comes of it.
+        """
+        return await self._do(self._to_lease(queue, max, wait, lease))
+
+    # --- looking ---
+
+    async def queues(self, *, timeout: float | None = None) -> list[QueueView]:
+        """What stands in each queue, by name: the sum over all primaries. Raises NoAnswer or ClusterUnreachable."""
+        return await self._do(self._to_see_queues(timeout))
+
+    async def members(self, *, timeout: float | None = None) -> MembersView:
+        """The members, as the newest state known and those that answer within a second show them."""
+        return await self._do(self._to_see_members(timeout))
+
+    # --- life ---
+
+    async def aclose(self) -> None:
+        """Fail whoever waits with Closed, give leases back, close the sockets. Never hangs; may be called again."""
+        self._finalizer.detach()
+        if os.getpid() != self._owner:
+            return
+        self._transport.stop_soon()
+        handover = self._handover()
+        over = asyncio.Event()
+        self._transport.over.add_done_callback(lambda _: handover.put(over.set))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), JOIN_S)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        traceback: TracebackType | None) -> None:
+        await self.aclose()
+
+    # --- waiting ---
+
+    async def _do(self, errand: Errand[T]) -> T:
+        """Have the thread do it, and wait until the call is finished."""
+        self._check()
+        handover = self._handover()
+        finished = handover.wait(errand.call)
+        self._transport.post(errand.begin)
+        try:
+            await finished
+        except BaseException:                            # cancelled, or the loop ends
+            handover.leave(finished)
+            self._transport.post(self._core.withdraw, errand.call)
+            raise
+        return errand.end()
+
+    def _handover(self) -> Handover:
+        """To the running loop."""
+        loop = asyncio.get_running_loop()
+        handover = self._handovers.get(loop)
+        if handover is None:
+            kept = {loop: handover for loop, handover in self._handovers.items() if not loop.is_closed()}
+            handover = kept[loop] = Handover(loop)
+            self._handovers = kept
+        return handover
+
+
+def _abandon(client: Client | None) -> None:
+    """The client's thread has ended: nobody may wait for it."""
+    if client is not None:
+        for handover in list(client._handovers.values()):
+            handover.put(handover.abandon)

@@ -1,0 +1,43 @@
+"""Messages of the asyncio client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zmqueue.client.leased import Leased
+
+if TYPE_CHECKING:
+    from zmqueue.aio.client import Client
+    from zmqueue.client.leasing import Holding
+
+
+class Message(Leased):
+    """One message under a lease. Settle it once: `ack`, `nack` or `reject`; or `give_back` what was not begun.
+
+    Each of these returns when it is confirmed, and raises what those of `zmqueue.Message` do. Where the await is
+    cancelled, it goes on all the same, and may hold or not.
+    """
+
+    def __init__(self, client: Client, holding: Holding) -> None:
+        super().__init__(client, holding)
+        self._client = client
+
+    async def ack(self, result: object = None, timeout: float | None = None) -> None:
+        """It is done, with this result."""
+        await self._client._do(self._to_ack(result, timeout))
+
+    async def nack(self, delay: float = 0.0, error: str = "", timeout: float | None = None) -> None:
+        """Try it again, not before `delay` seconds have passed; after the last attempt it is a dead letter."""
+        await self._client._do(self._to_nack(delay, error, timeout))
+
+    async def reject(self, error: str = "", timeout: float | None = None) -> None:
+        """It can never succeed: to the dead letters."""
+        await self._client._do(self._to_reject(error, timeout))
+
+    async def extend(self, seconds: float, timeout: float | None = None) -> None:
+        """Let the lease last that long from now."""
+        await self._client._do(self._to_extend(seconds, timeout))
+
+    async def give_back(self, timeout: float | None = None) -> None:
+        """It was not begun: let others have it. It does not count as a delivery."""
+        await self._client._do(self._to_give_back(timeout))

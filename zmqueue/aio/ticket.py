@@ -1,0 +1,28 @@
+"""Tickets of the asyncio client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zmqueue.client.ticket import Status, Stub
+
+if TYPE_CHECKING:
+    from zmqueue.aio.client import Client
+
+
+class Ticket(Stub):
+    """A request's token and the client to ask by. Equal to any ticket of the same token."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: Client, token: str) -> None:
+        super().__init__(token)
+        self._client = client
+
+    async def status(self, timeout: float | None = None) -> Status:
+        """How the request is now. As `Client.status`."""
+        return await self._client.status(self.token, timeout=timeout)
+
+    async def result(self, timeout: float = 30.0, type: Any = None) -> Any:
+        """Wait for the result. As `Client.result`."""
+        return await self._client.result(self.token, timeout=timeout, type=type)

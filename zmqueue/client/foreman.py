@@ -1,0 +1,190 @@
+"""The foreman: leases messages for a worker's free slots, keeps count, and sends what became of them.
+
+Both workers have one; they differ in how handlers run. It has a session of its own, so that what the worker holds
+returns as soon as it ends or dies. Results are sent without waiting for one another; those that wait for the same
+bucket go together. Its methods may be called from any thread; the client's thread does the work.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from zmqueue.client.calls import LeaseSayCall
+from zmqueue.client.executors import Outcome
+from zmqueue.client.face import Face
+from zmqueue.client.leased import Leased
+from zmqueue.client.leasing import Holding, Slots, Subscription
+from zmqueue.client.session import Session
+from zmqueue.core.operations import How, Settle
+from zmqueue.errors import BodyTooLarge, LeaseLost, ZmqueueError
+
+log = logging.getLogger("zmqueue.worker")
+
+SETTLE_S = 600.0                       # a result is offered for this long: the cluster may be away for a while
+UNSETTLED_MAX = 1_000                  # results on their way; beyond, slots stay taken until some are confirmed
+RETRY_DELAY_S, RETRY_DELAY_S_MAX = 0.1, 60.0     # a failed message rests, longer each time
+
+
+def retry_delay(deliveries: int) -> float:
+    """Seconds for which a message rests after its handler failed in that delivery: 0.1, 0.2, 0.4 ... 60."""
+    return min(RETRY_DELAY_S * 2.0 ** min(deliveries - 1, 20), RETRY_DELAY_S_MAX)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatistics:
+    """What a worker did since it was made. Counts of runs; the last two are how it is now."""
+
+    done: int = 0                      # results confirmed
+    failed: int = 0                    # handlers that raised: tried again
+    rejected: int = 0                  # handlers that raised Reject: dead letters
+    lost: int = 0                      # leases that were not ours any more when the run ended
+    unconfirmed: int = 0               # results that no node confirmed; the message will be delivered again
+    running: int = 0
+    settling: int = 0                  # results on their way
+
+
+class Foreman:
+    """`deliver(queue, holding)` is called in the client's thread for each message; it must return at once.
+
+    What is delivered ends by `ended`, `give_back` or `let_go`. `changed()` is called when a run's end is settled, and
+    when the nodes refuse for good; from any thread, and with no lock held.
+    """
+
+    def __init__(self, face: Face[Any, Any], queues: Iterable[str], concurrency: int, lease_ms: int,
+                 retry_delay: Callable[[int], float], deliver: Callable[[str, Holding], None],
+                 changed: Callable[[], None]) -> None:
+        self._face = face
+        self._queues = tuple(queues)
+        self._lease_ms = lease_ms
+        self._retry_delay = retry_delay
+        self._hand_out = deliver
+        self._changed = changed
+        self._slots = Slots(concurrency)                 # what follows belongs to the client's thread
+        self._session: Session | None = None
+        self._subscriptions: list[Subscription] = []
+        self._lock = threading.Lock()                    # guards what follows
+        self._statistics = WorkerStatistics()
+        self._owed = 0                                   # slots that stay taken until results are confirmed
+        self.error: ZmqueueError | None = None           # why the nodes hand out nothing, for good
+
+    # --- from any thread ---
+
+    def open(self) -> None:
+        """Begin to lease."""
+        self._face._check()
+        self._face._transport.post(self._subscribe)
+
+    def close(self) -> None:
+        """Lease no more."""
+        self._face._transport.post(self._unsubscribe)
+
+    def end(self) -> None:
+        """End the session: what is still held goes back at once."""
+        self._face._transport.post(self._end_session)
+
+    @property
+    def statistics(self) -> WorkerStatistics:
+        """What was done, and how it is."""
+        with self._lock:
+            return self._statistics
+
+    @property
+    def busy(self) -> bool:
+        """True while something runs or is being settled."""
+        now = self.statistics
+        return bool(now.running or now.settling)
+
+    def ended(self, message: Leased, outcome: Outcome) -> None:
+        """Its run is over: settle it."""
+        settle = self._settlement(message, outcome)
+        with self._lock:
+            free = self._statistics.settling + self._owed < UNSETTLED_MAX
+            self._owed += not free
+            self._count(running=-1, settling=1)
+        self._face._transport.post(self._settle, message._holding, settle, free)
+
+    def give_back(self, holding: Holding) -> None:
+        """It was not begun, or was broken off: let others have it."""
+        self.let_go()
+        self._face._transport.post(self._give_back, holding)
+
+    def let_go(self) -> None:
+        """It is not worked on any more, and stays held until the session ends."""
+        with self._lock:
+            self._count(running=-1)
+        self._changed()
+
+    def _settlement(self, message: Leased, outcome: Outcome) -> Settle:
+        if outcome.how is How.ACK:
+            try:
+                return message.settle_encoded(outcome.kind, outcome.data)
+            except BodyTooLarge as error:                # it would be so again
+                return message.settle_reject(str(error))
+        if outcome.how is How.REJECT:
+            return message.settle_reject(outcome.error)
+        return message.settle_nack(self._retry_delay(message.deliveries), outcome.error)
+
+    def _count(self, **changes: int) -> None:
+        now = self._statistics
+        self._statistics = replace(now, **{name: getattr(now, name) + change for name, change in changes.items()})
+
+    # --- in the client's thread ---
+
+    def _subscribe(self, now: float) -> None:
+        core = self._face._core
+        self._session = core.open_session()
+        for queue in self._queues:
+            subscription = Subscription(self._slots, partial(self._deliver, queue), self._refused)
+            self._subscriptions.append(subscription)
+            core.subscribe(self._session, subscription, queue, self._lease_ms, now)
+
+    def _deliver(self, queue: str, holding: Holding) -> None:
+        with self._lock:
+            self._count(running=1)
+        self._hand_out(queue, holding)
+
+    def _refused(self, error: ZmqueueError) -> None:
+        log.error("the nodes hand out nothing to this worker: %s", error)
+        self.error = error
+        self._changed()
+
+    def _settle(self, holding: Holding, settle: Settle, free: bool, now: float) -> None:
+        self._slots.free += free
+        call = LeaseSayCall("settle", (holding.id, holding.fencing), now + SETTLE_S,
+                            partial(self._settled, holding.token, settle.how), settle=settle)
+        if holding.lost:
+            call.fail(LeaseLost(f"the lease of {holding.token} ended while its handler ran"))
+        else:
+            self._face._core.say(holding, call, now)
+
+    def _settled(self, token: str, how: int, call: LeaseSayCall) -> None:
+        error = call.error
+        with self._lock:
+            self._count(settling=-1, done=error is None and how == How.ACK, failed=error is None and how == How.NACK,
+                        rejected=error is None and how == How.REJECT, lost=isinstance(error, LeaseLost),
+                        unconfirmed=error is not None and not isinstance(error, LeaseLost))
+            if self._owed:
+                self._owed -= 1
+                self._slots.free += 1
+        if error is not None:
+            log.warning("the outcome of request %s does not count: %s", token, error)
+        self._changed()
+
+    def _give_back(self, holding: Holding, now: float) -> None:
+        self._slots.free += 1
+        if self._session is not None and not holding.lost:
+            self._session.surplus(holding, now)
+
+    def _unsubscribe(self, now: float) -> None:
+        if self._session is not None:
+            for subscription in self._subscriptions:
+                self._session.unsubscribe(subscription)
+
+    def _end_session(self, now: float) -> None:
+        if self._session is not None:
+            self._face._core.end_session(self._session, now)
