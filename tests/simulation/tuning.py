@@ -54,7 +54,7 @@ def tuned(sizes: Sizes) -> Iterator[None]:
         (peers, "WINDOW_BYTES", sizes.window_bytes), (snapshot, "CHUNK_ROWS", sizes.chunk_rows),
         (replication, "DELETE_AFTER", sizes.delete_after), (counting, "FLAP_WAIT_MOST", sizes.flap_wait_most),
         (suspicion, "YOUNG", sizes.young),
-        (bucket_copy.BucketCopy.compact, "__defaults__", (sizes.keep_entries,)),
+        (bucket_copy.BucketCopy.compact, "__defaults__", (sizes.keep_entries, log.KEEP_BYTES)),
         (copies.Copies.sweep, "__defaults__", (sizes.sweep_rows,))]
     before = [(where, name, getattr(where, name)) for where, name, _ in places]
     for where, name, value in places:
