@@ -59,7 +59,7 @@ def test_dead_letters_and_delayed_messages_are_what_they_were(served: Served) ->
 def test_what_waited_is_handed_out_in_its_order(served: Served) -> None:
     """By priority, then by its order in its bucket; and with what it came with."""
     client, promised = served
-    handed = []
+    handed: list[zmqueue.Message] = []
     while len(handed) < len(promised["ready"]):
         handed += client.lease("ready", max=10, wait=10.0)
     assert sorted(message.token for message in handed) == sorted(promised["ready"])
@@ -82,8 +82,12 @@ def test_what_was_leased_comes_back_when_its_session_does_not(served: Served) ->
     client, promised = served
     assert client.status(promised["leased"]).state == "leased"
     found: list[zmqueue.Message] = []
-    eventually(lambda: bool(found.extend(client.lease("leased", max=1, wait=1.0)) or found), 20.0,
-               lambda: f"it is {client.status(promised['leased'])}")
+
+    def came_back() -> bool:
+        found.extend(client.lease("leased", max=1, wait=1.0))
+        return bool(found)
+
+    eventually(came_back, 20.0, lambda: f"it is {client.status(promised['leased'])}")
     assert (found[0].token, found[0].payload, found[0].deliveries) == (promised["leased"], b"in hand", 2)
     found[0].ack()
 
