@@ -7,8 +7,9 @@ who runs a cluster should turn them; the simulator puts others in their place wh
 
 from __future__ import annotations
 
+import inspect
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -54,8 +55,9 @@ def tuned(sizes: Sizes) -> Iterator[None]:
         (peers, "WINDOW_BYTES", sizes.window_bytes), (snapshot, "CHUNK_ROWS", sizes.chunk_rows),
         (replication, "DELETE_AFTER", sizes.delete_after), (counting, "FLAP_WAIT_MOST", sizes.flap_wait_most),
         (suspicion, "YOUNG", sizes.young),
-        (bucket_copy.BucketCopy.compact, "__defaults__", (sizes.keep_entries, log.KEEP_BYTES)),
-        (copies.Copies.sweep, "__defaults__", (sizes.sweep_rows,))]
+        (bucket_copy.BucketCopy.compact, "__defaults__", _defaults(
+            bucket_copy.BucketCopy.compact, entries_max=sizes.keep_entries)),
+        (copies.Copies.sweep, "__defaults__", _defaults(copies.Copies.sweep, limit=sizes.sweep_rows))]
     before = [(where, name, getattr(where, name)) for where, name, _ in places]
     for where, name, value in places:
         setattr(where, name, value)
@@ -64,3 +66,11 @@ def tuned(sizes: Sizes) -> Iterator[None]:
     finally:
         for where, name, value in before:
             setattr(where, name, value)
+
+
+def _defaults(function: Callable[..., object], **others: int) -> tuple[object, ...]:
+    """The function's default values, with others in the place of some."""
+    parameters = inspect.signature(function).parameters.values()
+    assert others.keys() <= {parameter.name for parameter in parameters}
+    return tuple(others.get(parameter.name, parameter.default) for parameter in parameters
+                 if parameter.default is not parameter.empty)

@@ -14,8 +14,8 @@ import hashlib
 import itertools
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NoReturn
 
-from zmqueue.core.room import PLENTY, Room
 from zmqueue.core.tables import Table
 from zmqueue.store.errors import StoreFailed, StoreMisused
 from zmqueue.store.records import check_key, seal, seal_rows, unseal
@@ -129,8 +129,8 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.fail_next_commit = False   # the next commit fails as fsync does: the batch may be on the disk
+        self.fail_next_write = False    # the next write fails: nothing of the batch is on the disk
         self.full = False               # commits fail as on a full disk: the batch is certainly not on it
-        self.room: Room = PLENTY        # what the node finds when it measures this disk
         self.commits = 0
         self._tables = {table: _Rows() for table in Table}
         self._snapshots: list[MemorySnapshot] = []
@@ -166,12 +166,16 @@ class MemoryStore:
     def put(self, table: Table, key: bytes, value: bytes) -> None:
         check_key(table, key)
         self._check_usable()
+        if self.fail_next_write:
+            self._fail("the disk failed to write", batch_lost=True)
         self._tables[table].set(key, seal(table, key, value))
         self._dirty = True
 
     def put_many(self, table: Table, rows: Sequence[tuple[bytes, bytes]]) -> None:
         sealed_rows = seal_rows(table, rows)
         self._check_usable()
+        if self.fail_next_write:
+            self._fail("the disk failed to write", batch_lost=True)
         target = self._tables[table]
         for key, sealed in sealed_rows:
             target.set(key, sealed)
@@ -208,9 +212,7 @@ class MemoryStore:
         if not self._dirty:
             return
         if self.full or self.fail_next_commit:
-            self._batch_lost = self.full
-            self._failure = "no space left on the disk" if self.full else "the disk failed to sync"
-            raise StoreFailed(f"commit failed: {self._failure}; the store is unusable until a restart")
+            self._fail("no space left on the disk" if self.full else "the disk failed to sync", batch_lost=self.full)
         for table, rows in self._tables.items():
             if rows.replaced:
                 for snapshot in self._snapshots:
@@ -294,6 +296,11 @@ class MemoryStore:
             else:
                 rows.roll_back()
         self._dirty = False
+
+    def _fail(self, why: str, batch_lost: bool) -> NoReturn:
+        """Refuse everything from now on (R18)."""
+        self._batch_lost, self._failure = batch_lost, why
+        raise StoreFailed(f"{why}; the store is unusable until a restart")
 
     def _check_usable(self) -> None:
         if self._closed:

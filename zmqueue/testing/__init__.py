@@ -4,8 +4,10 @@ from __future__ import annotations
 from zmqueue.testing.client import VirtualClient
 from zmqueue.testing.clock import LocalClock, VirtualTime
 from zmqueue.testing.cluster import VirtualCluster
-from zmqueue.testing.disk import Disk, DiskSpeed
+from zmqueue.testing.disk import Disk, DiskSpeed, Image
+from zmqueue.testing.failpoints import Failpoint, Fuse
 from zmqueue.testing.journal import Trace
+from zmqueue.testing.media import InMemory, Medium, OnLmdb
 from zmqueue.testing.network import Network, Traffic, Weather
 from zmqueue.testing.node import Pace, VirtualNode
 from zmqueue.testing.observer import Observer
@@ -13,9 +15,15 @@ from zmqueue.testing.observer import Observer
 __all__ = [
     "Disk",
     "DiskSpeed",
+    "Failpoint",
+    "Fuse",
+    "Image",
+    "InMemory",
     "LocalClock",
+    "Medium",
     "Network",
     "Observer",
+    "OnLmdb",
     "Pace",
     "Trace",
     "Traffic",

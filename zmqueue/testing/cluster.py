@@ -27,6 +27,7 @@ from zmqueue.testing.client import VirtualClient
 from zmqueue.testing.clock import VirtualTime
 from zmqueue.testing.disk import DiskSpeed
 from zmqueue.testing.journal import Trace
+from zmqueue.testing.media import InMemory, Medium
 from zmqueue.testing.network import Network, Traffic, Weather
 from zmqueue.testing.node import Frames, Pace, VirtualNode
 from zmqueue.testing.observer import Observer
@@ -46,16 +47,17 @@ class VirtualCluster:
     def __init__(self, seed: int = 0, nodes: int = 3, *, settings: Agreed | None = None,
                  weather: Weather | None = None, speed: DiskSpeed | None = None, pace: Pace | None = None,
                  refusals: bool = True, make_engine: MakeEngine = Engine, observers: Iterable[Observer] = (),
-                 whole: bool = True, trace_keep: int = 400) -> None:
+                 whole: bool = True, trace_keep: int = 400, make_medium: Callable[[], Medium] = InMemory) -> None:
         """`nodes` are founded and joined, and with `whole` this returns when all are `up` and every in-sync set is
-        whole. `refusals`: a dead process's port refuses connections (a dead machine's says nothing)."""
+        whole. `refusals`: a dead process's port refuses connections (a dead machine's says nothing).
+        `make_medium`: what each new node's disk is made of."""
         self.random = random.Random(seed)
         self.time = VirtualTime()
         self.trace = Trace(self.time, trace_keep)
         self.network = Network(self.time, self._dice(), weather)
         self.settings = Agreed(buckets=4, vnodes=16) if settings is None else settings
         self.speed, self.pace, self.refusals = speed, pace, refusals
-        self.make_engine = make_engine
+        self.make_engine, self.make_medium = make_engine, make_medium
         self.observers: list[Observer] = list(observers)
         self.nodes: dict[str, VirtualNode] = {}
         self.clients: dict[str, VirtualClient] = {}
@@ -84,9 +86,13 @@ class VirtualCluster:
         name = f"n{len(self.nodes) + 1}"
         node = VirtualNode(self, name, self._dice(), seeds=[node.endpoint for node in self.nodes.values()],
                            found=None if self.nodes else self.settings, weight=weight, zone=zone, speed=self.speed,
-                           pace=self.pace)
+                           pace=self.pace, medium=self.make_medium())
         self.nodes[name] = self._by_id[node.id] = self._by_endpoint[node.endpoint] = node
         return node
+
+    def renamed(self, node: VirtualNode) -> None:
+        """Another disk is in the node's machine. What is sent to the old name still arrives at the old address."""
+        self._by_id[node.id] = node
 
     def client(self, name: str = "") -> VirtualClient:
         """Make a client that knows all nodes as seeds."""

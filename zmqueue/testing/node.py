@@ -19,10 +19,13 @@ from msgspec.structs import replace
 from zmqueue.core.agreement import MustStop
 from zmqueue.core.effects import Address, Effects, Note
 from zmqueue.core.engine import Engine, EngineConfig
-from zmqueue.core.packets import Heartbeat, Packet, decode, decode_envelope, encode
+from zmqueue.core.packets import Envelope, Heartbeat, Packet, Snap, decode, decode_envelope, encode
 from zmqueue.core.state import Agreed
+from zmqueue.store import StoreFailed
 from zmqueue.testing.clock import LocalClock
-from zmqueue.testing.disk import Disk, DiskSpeed
+from zmqueue.testing.disk import Disk, DiskSpeed, Image, Label
+from zmqueue.testing.failpoints import Death, Failpoint, Fuse
+from zmqueue.testing.media import Medium
 
 if TYPE_CHECKING:
     from zmqueue.testing.cluster import VirtualCluster
@@ -49,19 +52,18 @@ class VirtualNode:
 
     def __init__(self, cluster: VirtualCluster, name: str, dice: random.Random, *, seeds: Sequence[str] = (),
                  found: Agreed | None = None, weight: int = 1, zone: str = "", speed: DiskSpeed | None = None,
-                 pace: Pace | None = None) -> None:
+                 pace: Pace | None = None, medium: Medium | None = None) -> None:
         self.name = name
-        self.id = f"{dice.getrandbits(64):016x}"
         self.endpoint, self.heartbeats = f"tcp://{name}:7400", f"tcp://{name}:7401"
         self.seeds, self.found, self.weight, self.zone = tuple(seeds), found, weight, zone
-        self.disk = Disk(cluster.time, dice, speed)
+        self.disk = Disk(cluster.time, dice, speed, medium, Label(f"{dice.getrandbits(64):016x}"))
         self.clock = LocalClock(cluster.time, start=dice.random() * 1_000)
         self.pace = Pace() if pace is None else pace
-        self.incarnation = 0               # as the data directory counts it
         self.nonce = 0
         self.engine: Engine | None = None
         self.paused = False
-        self.ended = ""                    # why the engine had itself stopped, if it did
+        self.ended = ""                    # why the process ended by itself, if it did
+        self.fuse: Fuse | None = None      # where the process is to die
         self._cluster = cluster
         self._random = dice
         self._life = 0                     # number of the present process: what was planned for another is void
@@ -72,6 +74,17 @@ class VirtualNode:
         self._said: Heartbeat | None = None      # what is published
         self._dirty_since: float | None = None
         self._synced: Effects | None = None      # a sync that ended while the node was paused
+        self._chunk = False                # the turn has taken a chunk of a snapshot
+
+    @property
+    def id(self) -> str:
+        """Drawn when the data directory was made."""
+        return self.disk.label.id
+
+    @property
+    def incarnation(self) -> int:
+        """How often a process has started on the disk."""
+        return self.disk.label.incarnation
 
     @property
     def running(self) -> bool:
@@ -83,26 +96,52 @@ class VirtualNode:
         """Start the process, on what its disk holds."""
         assert self.engine is None, "it runs already"
         self._life += 1
-        self.incarnation += 1              # on disk before anything else
         self.nonce = self._random.getrandbits(63)
         self.ended, self.paused = "", False
-        self._busy = self._planned = self._tick_due = False
+        self._busy = self._planned = self._tick_due = self._chunk = False
         self._said = None
         self._dirty_since = self._synced = None
         self._inbox.clear()
-        self._cluster.trace.add(self.name, "starts", f"incarnation {self.incarnation}")
-        try:
-            self.engine = self._cluster.make_engine(self.disk.store, self._config(), self.clock.monotonic())
-        except MustStop as error:
-            self._stop(str(error))
-            return
+        self._step(self._begin)
+
+    def _begin(self) -> None:
+        label = self.disk.begin()          # on disk before anything else
+        self._cluster.trace.add(self.name, "starts", f"incarnation {label.incarnation}")
+        self._reach(Failpoint.BOOT)
+        self.engine = self._cluster.make_engine(self.disk.store, self._config(), self.clock.monotonic())
         for observer in self._cluster.observers:
             observer.started(self)
+        self._reach(Failpoint.RECOVERED)
         self._cluster.connected(self)
         life = self._life
         self._take_turn()
         self._every_tick(life)
         self._every_heartbeat(life)
+
+    def _step(self, step: Callable[[], None]) -> None:
+        """One step of the process: the one place where what ends a process is caught."""
+        try:
+            step()
+        except Death as death:
+            kept = self.disk.crash()
+            self._cluster.trace.add(self.name, "dies", death.fuse.point.name,
+                                    "its last batch is on the disk" if kept else "")
+            self._stop("")
+            if death.fuse.blown is not None:
+                death.fuse.blown()
+        except (MustStop, StoreFailed) as error:
+            self._end(str(error))
+
+    def _reach(self, point: Failpoint) -> None:
+        """The process is at this point; perhaps it dies here."""
+        fuse = self.fuse
+        if fuse is None or fuse.point is not point:
+            return
+        if fuse.skip:
+            fuse.skip -= 1
+            return
+        self.fuse = None
+        raise Death(fuse)
 
     def _config(self) -> EngineConfig:
         return EngineConfig(
@@ -118,8 +157,23 @@ class VirtualNode:
         self._cluster.trace.add(self.name, "crashes", "its last batch is on the disk" if kept else "")
         self._stop("")
 
+    def wipe(self) -> None:
+        """An empty disk is put in, under the old name and address: a new node, which has to join. While none runs."""
+        assert self.engine is None, "end the process first"
+        self.disk.erase(Label(f"{self._random.getrandbits(64):016x}"))
+        self.found = None
+        self._cluster.trace.add(self.name, "has an empty disk")
+        self._cluster.renamed(self)
+
+    def restore(self, image: Image) -> None:
+        """An old copy of its disk is put in. While no process runs on it."""
+        assert self.engine is None, "end the process first"
+        self.disk.restore(image)
+        self._cluster.trace.add(self.name, "has an old disk", f"incarnation {image.label.incarnation}")
+        self._cluster.renamed(self)
+
     def _end(self, why: str) -> None:
-        """The engine will not go on."""
+        """The engine will not go on, or its disk does not let it."""
         self.disk.crash()
         self._cluster.trace.add(self.name, "stops", why)
         self._stop(why)
@@ -155,7 +209,7 @@ class VirtualNode:
         self._cluster.trace.add(self.name, "runs on")
         if self._synced is not None:
             effects, self._synced = self._synced, None
-            self._after_sync(effects)
+            self._step(lambda: self._after_sync(effects))
         else:
             self._plan_turn()
 
@@ -167,11 +221,15 @@ class VirtualNode:
             return
         envelope, packets = decode_envelope(frames[0]), tuple(map(decode, frames[1:]))
         if client is None:
-            self._inbox.append(lambda engine, now, wall: engine.on_peer(envelope, packets, now, wall))
+            self._inbox.append(partial(self._from_peer, envelope, packets))
         else:
             self._inbox.append(lambda engine, now, wall: engine.on_client(
                 client, engine.admit(envelope, client, packets), now, wall))
         self._plan_turn()
+
+    def _from_peer(self, envelope: Envelope, packets: Sequence[Packet], engine: Engine, now: float, wall: int) -> None:
+        self._chunk = self._chunk or any(isinstance(packet, Snap) for packet in packets)
+        engine.on_peer(envelope, packets, now, wall)
 
     def hear(self, frame: bytes) -> None:
         """A heartbeat arrived."""
@@ -208,27 +266,31 @@ class VirtualNode:
         if life == self._life:
             self._planned = False
             if not self.paused and not self._busy:
-                self._take_turn()
+                self._step(self._take_turn)
 
     def _take_turn(self) -> None:
         """Take what has come, and perform what follows from it."""
         engine = self.engine
         assert engine is not None
         now, wall = self.clock.monotonic(), self.clock.wall()
-        try:
-            for _ in range(min(len(self._inbox), MESSAGES_PER_TURN)):
-                self._inbox.popleft()(engine, now, wall)
-            if self._tick_due:
-                self._tick_due = False
-                engine.disk_has(self.disk.store.room)
-                engine.tick(now, wall)
-                self._said = engine.heartbeat(now, wall, 0)
-            engine.finish(now)
-        except MustStop as error:
-            self._end(str(error))
-            return
+        for _ in range(min(len(self._inbox), MESSAGES_PER_TURN)):
+            self._inbox.popleft()(engine, now, wall)
+        if self._tick_due:
+            self._tick_due = False
+            engine.disk_has(self.disk.room)
+            engine.tick(now, wall)
+            self._said = engine.heartbeat(now, wall, 0)
+        engine.finish(now)
+        if self.fuse is not None:
+            self._reach_after_events(engine)
         self._perform(engine.take())
         self._end_if_forgotten(engine)
+
+    def _reach_after_events(self, engine: Engine) -> None:
+        if engine.state is not None and engine.state.epoch != engine.shown_epoch:
+            self._reach(Failpoint.STATE_IN_MEMORY)
+        if self._chunk:
+            self._reach(Failpoint.CHUNK_TAKEN)
 
     def _end_if_forgotten(self, engine: Engine) -> None:
         if engine.over and not self._busy:
@@ -241,16 +303,23 @@ class VirtualNode:
             self._note(note)
         store, now = self.disk.store, self._cluster.time.now
         if not effects.hold:
-            self._send(effects.now)
+            self._send(effects.now, Failpoint.BEFORE_SENDS, Failpoint.BETWEEN_SENDS)
         if store.dirty and self._dirty_since is None:
             self._dirty_since = now
         late = self._dirty_since is not None and now - self._dirty_since >= LAZY_COMMIT
         if effects.must_commit or late:
+            if effects.now and not effects.hold:
+                self._reach(Failpoint.SENT_NOT_COMMITTED)
+            self._reach(Failpoint.BEFORE_COMMIT)
             self._busy = True
             self._dirty_since = None
-            self.disk.sync(partial(self._sync_ended, effects))
+            self.disk.sync(partial(self._sync_ended, effects), self._sync_failed)
+            self._reach(Failpoint.IN_COMMIT)
         elif self._inbox or self._tick_due:
             self._plan_turn()
+
+    def _sync_failed(self, error: StoreFailed) -> None:
+        self._end(str(error))
 
     def _sync_ended(self, effects: Effects) -> None:
         for observer in self._cluster.observers:
@@ -258,18 +327,30 @@ class VirtualNode:
         if self.paused:
             self._synced = effects
         else:
-            self._after_sync(effects)
+            self._step(lambda: self._after_sync(effects))
 
     def _after_sync(self, effects: Effects) -> None:
         engine = self.engine
         assert engine is not None
         self._busy = False
+        if self.fuse is not None:
+            self._reach_after_sync(engine)
+        self._chunk = False
         if effects.hold:
-            self._send(effects.now)
-        self._send(effects.durable)
+            self._send(effects.now, Failpoint.BEFORE_SENDS, Failpoint.BETWEEN_SENDS)
+        self._send(effects.durable, None, Failpoint.BETWEEN_PROMISES)
+        if effects.durable:
+            self._reach(Failpoint.AFTER_PROMISES)
         engine.durable(self.clock.monotonic())
         self._perform(engine.take())
         self._end_if_forgotten(engine)
+
+    def _reach_after_sync(self, engine: Engine) -> None:
+        self._reach(Failpoint.AFTER_COMMIT)
+        if engine.state is not None and engine.state.epoch != engine.shown_epoch:
+            self._reach(Failpoint.STATE_ON_DISK)
+        if self._chunk:
+            self._reach(Failpoint.CHUNK_ON_DISK)
 
     def _note(self, note: Note) -> None:
         self._cluster.trace.add(self.name, "notes", note.kind, *(f"{key}={value}" for key, value in note.facts.items()))
@@ -279,18 +360,30 @@ class VirtualNode:
 
     # --- what leaves ---
 
-    def _send(self, packets: Sequence[tuple[Address, Packet]]) -> None:
+    def _send(self, packets: Sequence[tuple[Address, Packet]], before: Failpoint | None, between: Failpoint) -> None:
         """One multipart message to each: all that is for it, in order."""
         if not packets or self.engine is None:
             return
+        if before is not None:
+            self._reach(before)
         by_target: dict[Address, list[Packet]] = {}
         for to, packet in packets:
             by_target.setdefault(to, []).append(packet)
         envelope = encode(self.engine.envelope())
-        for to, of_target in by_target.items():
+        for number, (to, of_target) in enumerate(by_target.items()):
+            if self.fuse is not None:
+                self._reach_at_send(between if number else None, of_target)
             for observer in self._cluster.observers:
                 observer.left(self, to, of_target)
             self._cluster.deliver(self, to, (envelope, *map(encode, of_target)), of_target)
+            if self.fuse is not None and self.fuse.point is Failpoint.CHUNK_SENT and _has_chunk(of_target):
+                self._reach(Failpoint.CHUNK_SENT)
+
+    def _reach_at_send(self, between: Failpoint | None, packets: Sequence[Packet]) -> None:
+        if between is not None:
+            self._reach(between)
+        if _has_chunk(packets):
+            self._reach(Failpoint.CHUNK_READ)
 
     def _every_heartbeat(self, life: int) -> None:
         """Publish what the engine said of itself at the last tick, with the age of what the disk is busy with (C9)."""
@@ -300,3 +393,7 @@ class VirtualNode:
             self._cluster.publish(self, encode(replace(
                 self._said, disk_age=int(self.disk.age * 1_000), wall=self.clock.wall())))
         self._cluster.time.after(self._cluster.heartbeat_s, partial(self._every_heartbeat, life))
+
+
+def _has_chunk(packets: Sequence[Packet]) -> bool:
+    return any(isinstance(packet, Snap) for packet in packets)
