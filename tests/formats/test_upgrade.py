@@ -92,7 +92,7 @@ def await_progress(submitters: list[Program], more: int = 20) -> None:
                          ids=lambda version: version.name)
 def test_a_snapshot_goes_from_one_version_to_the_other(cluster: Cluster, tmp_path: Path, sender: Version,
                                                        receiver: Version) -> None:
-    """The log is longer than what is kept, so a new member is filled by a snapshot; its rows are those of the others."""
+    """More than the log keeps, so a new member is filled by a snapshot; its rows are those of the others."""
     settings = tmp_path / "settings.toml"
     settings.write_text("buckets = 1\n")
     grow(cluster, sender, "--config", str(settings))
