@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, cast
 
 from zmqueue.client import limits
+from zmqueue.client.amending import AmendCall, Amends
 from zmqueue.client.calls import AskCall, AskItem, Call, LeaseSayCall, SubmitCall
 from zmqueue.client.exchanges import Exchanges
 from zmqueue.client.leasing import Holding, LeaseCall, Subscription
@@ -42,6 +43,7 @@ class ClientCore:
         self._sender = Sender(self.routing, self._exchanges, self._timers)
         self._submitting = Submitting(self.routing, self._sender, random)
         self._surveys = Surveys(self.routing, self._exchanges, self._timers)
+        self._amends = Amends(self.routing, self._exchanges, self._timers)
         self._sessions: list[Session] = []
         self._common: Session | None = None              # of those who lease without a worker
         self._closed = False
@@ -92,6 +94,14 @@ class ClientCore:
         self._timers.expire(call)
         self._surveys.begin(call)
 
+    def amend(self, call: AmendCall, now: float) -> None:
+        """Have a change of the cluster state agreed: an operator's word."""
+        if self._closed:
+            call.fail(_closed())
+            return
+        self._timers.expire(call)
+        self._amends.ask(call, now)
+
     def lease(self, call: LeaseCall, now: float) -> None:
         """Lease messages for a caller without a worker."""
         if self._closed:
@@ -138,11 +148,14 @@ class ClientCore:
         """A multipart message came from that endpoint."""
         if self.routing.state is None:
             packets = [packet for packet in packets if isinstance(packet, StateReply)]
-        elif envelope.cluster != self.routing.cluster or envelope.lineage != self.routing.lineage:
+        elif envelope.cluster != self.routing.cluster or envelope.lineage < self.routing.lineage:
             self.strangers += 1
             return
         self.routing.heard(endpoint)
-        if envelope.epoch > self.routing.epoch:
+        if envelope.lineage > self.routing.lineage:      # the cluster was recovered (C12): its state, before anything
+            self.routing.superseded(envelope.lineage, endpoint)
+            packets = [packet for packet in packets if isinstance(packet, StateReply)]
+        elif envelope.epoch > self.routing.epoch:
             self.routing.want(envelope.epoch, endpoint)
         for packet in packets:
             if isinstance(packet, Hint):
@@ -157,8 +170,11 @@ class ClientCore:
         """A node published that it lives."""
         if self.routing.state is None:
             return
-        if heartbeat.cluster != self.routing.cluster or heartbeat.lineage != self.routing.lineage:
+        if heartbeat.cluster != self.routing.cluster or heartbeat.lineage < self.routing.lineage:
             self.strangers += 1
+            return
+        if heartbeat.lineage > self.routing.lineage:
+            self.routing.superseded(heartbeat.lineage, self.routing.endpoint_of(heartbeat.node))
             return
         self.routing.on_heartbeat(heartbeat, now)
 

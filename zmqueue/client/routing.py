@@ -66,6 +66,7 @@ class Routing:
         self._buckets_of: dict[str, list[int]] = {}
         self._wanted = True
         self._wanted_epoch = 0
+        self._wanted_lineage = 0
         self._source: str | None = None                  # who has shown the wanted epoch
         self._turn = 0
         self._fetched_at = -math.inf
@@ -159,6 +160,19 @@ class Routing:
             self._source = source or self._source
             self._fetched_at = -math.inf                 # at once, but only once for each epoch
 
+    def superseded(self, lineage: int, source: str | None) -> None:
+        """The cluster was recovered (C12): `source`, where known, is of a newer lineage, whose epochs begin anew."""
+        self._wanted = True
+        if lineage > max(self._wanted_lineage, self.lineage):
+            self._wanted_lineage, self._wanted_epoch = lineage, 0
+            self._source = source or self._source
+            self._fetched_at = -math.inf                 # at once, but only once for each lineage
+
+    def endpoint_of(self, node_id: str) -> str | None:
+        """Where that member listens, as the newest state known has it."""
+        member = None if self.state is None else self.state.by_id(node_id)
+        return None if member is None else member.endpoint
+
     def fetch(self, now: float) -> None:
         """Send a question if one is due."""
         if not self._wanted:
@@ -191,13 +205,15 @@ class Routing:
 
     def learned(self, reply: StateReply, now: float) -> None:
         """A node said what it knows."""
-        if reply.state and reply.epoch > self.epoch:
+        if reply.state and (reply.epoch > self.epoch or self._wanted_lineage > self.lineage):
             try:
                 state = ClusterState.from_bytes(reply.state)
             except msgspec.DecodeError:
                 return
-            self._install(state)
-        if self.state is not None and reply.epoch >= max(self.epoch, self._wanted_epoch):
+            if (state.lineage, state.epoch) > (self.lineage, self.epoch):
+                self._install(state)
+        known = self.state is not None and self.lineage >= self._wanted_lineage
+        if known and reply.epoch >= max(self.epoch, self._wanted_epoch):
             self._wanted = False
 
     def _install(self, state: ClusterState) -> None:
@@ -212,8 +228,8 @@ class Routing:
             if primary is not None:
                 self._buckets_of.setdefault(primary, []).append(bucket)
         if before is not None and before.buckets == state.buckets:
-            self.changed.update(bucket for bucket in range(state.buckets)
-                                if before.terms[bucket] != state.terms[bucket])
+            self.changed.update(bucket for bucket in range(state.buckets) if before.lineage != state.lineage
+                                or before.terms[bucket] != state.terms[bucket])
         for gone in self._peers.keys() - self.endpoints:
             if not self._peers[gone].submits:
                 del self._peers[gone]
@@ -223,8 +239,7 @@ class Routing:
     def on_heartbeat(self, heartbeat: Heartbeat, now: float) -> None:
         """A node of this cluster lives: what does it know, and what time is it there?"""
         if heartbeat.epoch > self.epoch:
-            member = self.state.by_id(heartbeat.node) if self.state is not None else None
-            self.want(heartbeat.epoch, member.endpoint if member is not None else None)
+            self.want(heartbeat.epoch, self.endpoint_of(heartbeat.node))
         if self._wall:
             self._offsets[heartbeat.node] = heartbeat.wall - self._own_wall(now)
             self._offset = int(statistics.median(self._offsets.values()))

@@ -11,6 +11,8 @@ from zmqueue.client.exchanges import Exchange, Exchanges
 from zmqueue.client.routing import Routing
 from zmqueue.client.timers import Timers
 from zmqueue.core.packets import (
+    CopyReply,
+    GetCopy,
     GetMembers,
     GetQueues,
     MembersReply,
@@ -18,11 +20,12 @@ from zmqueue.core.packets import (
     QueuesReply,
     Refused,
     Reply,
+    Request,
 )
 from zmqueue.core.state import ClusterState
 from zmqueue.errors import ClusterUnreachable, NoAnswer
 
-Replies = dict[str, QueuesReply | MembersReply]
+Replies = dict[str, QueuesReply | MembersReply | CopyReply]
 """By endpoint."""
 
 
@@ -46,6 +49,24 @@ class SurveyCall(Call[tuple[ClusterState, Replies]]):
             self.fail(NoAnswer("not all primaries answered in time what stands in their queues"))
 
 
+    def question(self, request: int) -> Request:
+        """What each node is asked."""
+        return GetMembers(request) if self.members else GetQueues(request)
+
+
+class CopiesCall(SurveyCall):
+    """What the nodes' copies of one bucket hold (who answers in time)."""
+
+    __slots__ = ("bucket",)
+
+    def __init__(self, bucket: int, deadline: float) -> None:
+        super().__init__(deadline, members=True)
+        self.bucket = bucket
+
+    def question(self, request: int) -> Request:
+        return GetCopy(request, self.bucket)
+
+
 class Asked(Exchange):
     """One node's part of a survey."""
 
@@ -56,7 +77,7 @@ class Asked(Exchange):
 
     def answered(self, reply: Reply, now: float) -> None:
         self.call.asked.discard(self.endpoint)
-        if isinstance(reply, QueuesReply | MembersReply):
+        if isinstance(reply, QueuesReply | MembersReply | CopyReply):
             self.call.replies[self.endpoint] = reply
         elif isinstance(reply, NotPrimary | Refused):
             self.surveys.later(self.call, self.endpoint, now)
@@ -117,5 +138,4 @@ class Surveys:
         asked = Asked(self, call)
         call.asked.add(endpoint)
         request = self._exchanges.begin(asked, endpoint)
-        packet = GetMembers(request) if call.members else GetQueues(request)
-        self._exchanges.send(asked, packet, limits.SILENCE_S, now)
+        self._exchanges.send(asked, call.question(request), limits.SILENCE_S, now)

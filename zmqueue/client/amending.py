@@ -1,0 +1,101 @@
+"""An operator's word on its way: to a node that is up, and to another where that one says nothing, until it is agreed.
+
+Whoever is asked has the change agreed; asking twice does no harm, since a change that is agreed already is confirmed.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from zmqueue.client.calls import Call
+from zmqueue.client.exchanges import Exchange, Exchanges
+from zmqueue.client.routing import Routing
+from zmqueue.client.timers import Timers
+from zmqueue.core.changes import Change
+from zmqueue.core.packets import Amend, Code, Confirmed, NotPrimary, Refused, Reply
+from zmqueue.errors import ClusterUnreachable, NoAnswer, refusal
+
+ANSWER_S = 2.0
+"""Seconds for which one node is waited for: agreement takes less than one, where a majority lives."""
+
+AGAIN_S = 0.2
+"""Seconds before another node is asked."""
+
+
+class AmendCall(Call[None]):
+    """Have a change agreed."""
+
+    __slots__ = ("asked", "change", "why_not")
+
+    def __init__(self, change: Change, deadline: float) -> None:
+        super().__init__(deadline)
+        self.change = change
+        self.asked = 0                               # how many nodes were asked
+        self.why_not = ""
+
+    def expire(self, now: float) -> None:
+        if not self.asked:
+            self.fail(ClusterUnreachable("nothing was asked for: no node could be reached"))
+            return
+        self.fail(NoAnswer("no node said in time that the change is agreed; it may yet be. Without a majority of the "
+                           f"voters nothing is agreed{self.why_not}"))
+
+
+class _Asked(Exchange):
+    """The word to one node."""
+
+    __slots__ = ("amends", "call")
+
+    def __init__(self, amends: Amends, call: AmendCall) -> None:
+        self.amends, self.call = amends, call
+
+    def answered(self, reply: Reply, now: float) -> None:
+        match reply:
+            case Confirmed():
+                self.call.finish(None)
+            case Refused(code=Code.NOT_SERVING | Code.BUSY, text=text):
+                self.call.why_not = f" ({text})"
+                self.amends.again(self.call, now)
+            case Refused(code=code, text=text):
+                self.call.fail(refusal(code, text))
+            case NotPrimary():
+                self.amends.again(self.call, now)    # the cluster was recovered: its new state is on the way
+            case _:
+                pass
+
+    def silent(self, now: float) -> None:
+        self.amends.again(self.call, now)
+
+    def unsent(self, now: float) -> None:
+        self.amends.again(self.call, now)
+
+
+class Amends:
+    """All words that are on their way."""
+
+    def __init__(self, routing: Routing, exchanges: Exchanges, timers: Timers) -> None:
+        self._routing = routing
+        self._exchanges = exchanges
+        self._timers = timers
+        self._turn = 0
+
+    def again(self, call: AmendCall, now: float) -> None:
+        """Ask another node in a moment."""
+        self._routing.want()
+        self._timers.at(now + AGAIN_S, partial(self.ask, call))
+
+    def ask(self, call: AmendCall, now: float) -> None:
+        """Ask the next node that is up, as far as is known."""
+        if call.finished:
+            return
+        state = self._routing.state
+        up = [] if state is None else [member.endpoint for member in state.members if member.up]
+        writable = [endpoint for endpoint in up if self._routing.writable(endpoint, now)]
+        if not writable:
+            self.again(call, now)
+            return
+        self._turn += 1
+        asked = _Asked(self, call)
+        request = self._exchanges.begin(asked, writable[self._turn % len(writable)])
+        call.asked += 1
+        self._exchanges.send(asked, Amend(request, call.change), ANSWER_S, now)
