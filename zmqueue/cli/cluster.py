@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import click
 
+import zmqueue
 from zmqueue.cli.common import (
     connect,
     guarded,
@@ -42,12 +44,36 @@ def members(timeout: float, seeds: str, as_json: bool) -> None:
         (member.id, member.endpoint, member.status, "yes" if member.voter else "no", member.incarnation,
          member.weight, member.zone or "-", member.primary, member.backup, member.catching_up)
         for member in view.members])
+    for sentence in sentences(view):
+        click.echo(sentence)
+
+
+def sentences(view: zmqueue.MembersView) -> Iterator[str]:
+    """What is not as it should be, what still works, and what to do; nothing where all is well."""
+    endpoints = {member.id: member.endpoint for member in view.members}
     if not view.majority:
-        click.echo("no majority of the voters is heard: nothing can be agreed, buckets without a primary wait")
+        missing = ", ".join(f"{member} ({endpoints[member]})" for member in view.missing)
+        yield ("no majority of the voters is heard: nothing can be agreed, so no bucket gets another primary or "
+               f"another replica. Not heard: {missing or 'each is heard by somebody, but nobody hears enough of them'}")
+        going_on = view.buckets - view.buckets_without_primary - len(view.halted)
+        yield (f"of {view.buckets} buckets, {going_on} may go on (their in-sync replicas are all heard); "
+               f"{view.buckets - going_on} stand still. Bring the missing nodes back")
+    elif view.missing:
+        yield "voters that nobody hears: " + ", ".join(f"{member} ({endpoints[member]})" for member in view.missing)
     if view.buckets_without_primary:
-        click.echo(f"{view.buckets_without_primary} buckets have no primary: what lies in them waits")
+        yield f"{view.buckets_without_primary} buckets have no primary: what lies in them waits"
     if view.buckets_short:
-        click.echo(f"{view.buckets_short} buckets have fewer than {view.replicas} in-sync replicas")
+        yield f"{view.buckets_short} buckets have fewer than {view.replicas} in-sync replicas"
+    for member in view.members:
+        if member.disk_short:
+            yield (f"{member.id} ({member.endpoint}) is short of disk: submits to its buckets are refused, the rest "
+                   "goes on; free space on its disk, or work off what stands in queues")
+        if member.damaged:
+            yield (f"{member.id} ({member.endpoint}) makes its damaged copies of {len(member.damaged)} buckets anew "
+                   f"from other replicas: {', '.join(map(str, member.damaged))}")
+        if member.corrupt:
+            yield (f"{member.id} ({member.endpoint}) found {member.corrupt} damaged copies so far, {member.repaired} "
+                   "were made anew: its disk returns something else than was written; replace it")
 
 
 @click.command()

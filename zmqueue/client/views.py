@@ -12,7 +12,12 @@ from zmqueue.core.state import ClusterState, Member
 
 @dataclass(frozen=True, slots=True)
 class MemberView:
-    """One member. `primary`, `backup`, `catching_up`: how many buckets it holds so; in-sync, but for the last."""
+    """One member. `primary`, `backup`, `catching_up`: how many buckets it holds so; in-sync, but for the last.
+
+    What only the node itself knows is None where it did not answer: `disk_short` (it takes no submits for want of
+    disk), `corrupt` (copies of buckets that were found damaged, since its directory was made), `repaired` (of these),
+    `damaged` (buckets whose copy is damaged now, or is being made anew).
+    """
 
     id: str
     endpoint: str
@@ -24,6 +29,10 @@ class MemberView:
     primary: int
     backup: int
     catching_up: int
+    disk_short: bool | None = None
+    corrupt: int | None = None
+    repaired: int | None = None
+    damaged: list[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +48,11 @@ class MembersView:
     majority: bool                         # some node hears a majority of the voters
     buckets_without_primary: int
     buckets_short: int                     # in-sync replicas fewer than `replicas`
-    corrupt: int
+    corrupt: int                           # sums over the nodes that answered
     repaired: int
     primaries: list[str | None]            # for each bucket, the id of its primary
+    missing: list[str]                     # ids of the voters that no node which answered hears
+    halted: list[int]                      # buckets whose primary cannot commit: it does not hear a replica that counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +70,21 @@ class QueueView:
 def members_view(state: ClusterState, replies: Iterable[MembersReply]) -> MembersView:
     """Put together what the state says and what the nodes that answered know."""
     answers = list(replies)
+    by_number = {answer.number: answer for answer in answers if answer.number}
     catching_up = Counter(number for answer in answers for _, number in set(answer.catching_up))
     primary = Counter(state.primary(bucket) for bucket in range(state.buckets))
     backup = Counter(number for bucket, in_sync in enumerate(state.in_sync) for number in in_sync
                      if number != state.primary(bucket))
 
     def view(member: Member) -> MemberView:
+        answer = by_number.get(member.number)
         return MemberView(
             member.id, member.endpoint, member.status.name.lower(), member.voter, member.incarnation, member.weight,
-            member.zone, primary[member.number], backup[member.number], catching_up[member.number])
+            member.zone, primary[member.number], backup[member.number], catching_up[member.number],
+            *((None,) * 4 if answer is None else (
+                answer.disk_short, answer.corrupt, answer.repaired, sorted(answer.damaged))))
+
+    unheard = set.intersection(*(set(answer.missing) for answer in answers)) if answers else set()
 
     return MembersView(
         epoch=state.epoch, cluster_id=state.cluster_id, buckets=state.buckets, replicas=state.settings.replicas,
@@ -77,7 +94,9 @@ def members_view(state: ClusterState, replies: Iterable[MembersReply]) -> Member
         buckets_short=sum(1 for in_sync in state.in_sync if len(in_sync) < state.settings.replicas),
         corrupt=sum(answer.corrupt for answer in answers), repaired=sum(answer.repaired for answer in answers),
         primaries=[None if (member := state.member(state.primary(bucket) or 0)) is None else member.id
-                   for bucket in range(state.buckets)])
+                   for bucket in range(state.buckets)],
+        missing=[member.id for member in state.members if member.number in unheard],
+        halted=sorted({bucket for answer in answers for bucket in answer.halted}))
 
 
 def queues_view(replies: Iterable[QueuesReply]) -> list[QueueView]:

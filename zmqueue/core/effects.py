@@ -51,15 +51,20 @@ class Effects:
         """Tell the operator: becomes one structured log line. `kind` is a short sentence in lower case."""
         self.notes.append(Note(kind, facts))
 
+    def warn(self, kind: str, **facts: object) -> None:
+        """The same, where the operator has to do something, or had better look."""
+        self.notes.append(Note(kind, facts, warning=True))
+
 
 class Note:
     """One thing that an operator may want to know."""
 
-    __slots__ = ("facts", "kind")
+    __slots__ = ("facts", "kind", "warning")
 
-    def __init__(self, kind: str, facts: dict[str, object]) -> None:
+    def __init__(self, kind: str, facts: dict[str, object], *, warning: bool = False) -> None:
         self.kind = kind
         self.facts = facts
+        self.warning = warning
 
     def __repr__(self) -> str:
         return f"Note({self.kind}: {self.facts})"

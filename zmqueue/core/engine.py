@@ -53,6 +53,7 @@ from zmqueue.core.packets import (
 )
 from zmqueue.core.replication import Replica, Role
 from zmqueue.core.room import PLENTY, Room
+from zmqueue.core.standing import MajorityWatch, survey
 from zmqueue.core.state import Agreed, ClusterState, Status
 from zmqueue.core.suspicion import FaultDetector
 from zmqueue.core.tables import Tables
@@ -72,6 +73,10 @@ _SUPERSEDED = (
 
 STRANGERS_MAX = 1_000
 """Nodes of older lineages that are remembered, so that each is told of once."""
+
+_STOOD_STILL = ("this node stood still (its process was stopped, its machine slept or swapped, or its disk hung), so "
+                "others may have taken its buckets over. It suspects nobody until it has listened for a whole timeout; "
+                "what it answers waits for the other replicas as ever")
 
 _CONSENSUS = (Hello, StateIs, Want, Prepare, Promise, Accept, Accepted, Nack, Join)
 _REPLICATION = (Append, Ack, Nak, Lost, Ahead, Snap, SnapMore)
@@ -117,6 +122,7 @@ class Engine:
         self._short: frozenset[int] = frozenset()      # the members whose newest heartbeat says so
         settings = Agreed() if self.state is None else self.state.settings
         self.detector = FaultDetector(settings.suspicion_ms / 1000, settings.grace_ms / 1000, now)
+        self._majority = MajorityWatch(self.effects)
         self.agreement.on_install.append(self._installed)
         self._amending = Amending(self.effects, self.agreement.want)
         self._outdated: set[str] = set()   # nodes of an older lineage that were met
@@ -239,6 +245,11 @@ class Engine:
             self.host.tight, self.host.low = room.short, room.low
             self.front.office.measured(room)
 
+    @property
+    def disk_claimed_bytes(self) -> int:
+        """What the submits since the last measurement may write at most."""
+        return 0 if self.front is None else self.front.office.claimed_bytes
+
     def _note_short(self, short: frozenset[int]) -> None:
         self._short = short
         if self.host is not None:
@@ -302,9 +313,11 @@ class Engine:
     def _tell_members(self, client: bytes, packet: GetMembers, state: ClusterState, now: float) -> None:
         catching_up = tuple((replica.bucket, number) for replica in self._active if replica.role is Role.PRIMARY
                             for number in replica.facts().catching_up)
+        found = survey(state, self.detector, self._active, now)
         self.effects.send(client, MembersReply(
-            packet.request, state.epoch, self.detector.hears_majority(now, state.voters),
-            tuple(sorted(self.detector.suspects(now))), catching_up, disk_short=self._room.short))
+            packet.request, state.epoch, found.majority, tuple(sorted(self.detector.suspects(now))), catching_up,
+            disk_short=self._room.short, number=self.agreement.number or 0, missing=found.missing,
+            halted=found.halted))
 
     def _tell_copy(self, client: bytes, packet: GetCopy, state: ClusterState) -> None:
         replica = self.replicas.get(packet.bucket)
@@ -326,14 +339,17 @@ class Engine:
     def tick(self, now: float, wall: int) -> None:
         """Do what is due. To be called every 20 to 50 ms."""
         self._now = now
-        self.detector.tick(now)
+        stood = self.detector.tick(now)
         if self.state is None:
             self._ask_to_join(now)
             return
+        if stood:
+            self.effects.warn(_STOOD_STILL, seconds=round(stood, 2), listens_s=self.detector.timeout)
         self.agreement.tick(now, self.detector)
         if self._forgotten_at is not None:
             self.over = now - self._forgotten_at >= ANSWER_ON
             return
+        self._majority.tick(self.state, self.detector, self._active, now)
         for replica in self._active:
             replica.tick(now)
             if replica.role is Role.NONE and replica.removable(now):

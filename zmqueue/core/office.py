@@ -21,8 +21,8 @@ class Refusal(Exception):
 class Office:
     """Shared by the front and its desks; the front keeps `wall`, `settings` and `epoch` up to date."""
 
-    __slots__ = ("_written_bytes", "asks", "effects", "epoch", "granting_bytes", "limits", "pending",
-                 "pending_bytes", "room", "settings", "wall")
+    __slots__ = ("asks", "claimed_bytes", "effects", "epoch", "granting_bytes", "limits", "pending", "pending_bytes",
+                 "room", "settings", "wall")
 
     def __init__(self, effects: Effects, limits: Limits, settings: Agreed) -> None:
         self.effects = effects
@@ -35,7 +35,7 @@ class Office:
         self.granting_bytes = 0    # bodies in grants that wait for their commit
         self.asks = 0              # parked long polls
         self.room: Room = PLENTY   # of the disk, as measured last
-        self._written_bytes = 0    # at most, by the submits since then
+        self.claimed_bytes = 0     # what the submits since then may write at most
 
     def reply(self, client: bytes, packet: Reply) -> None:
         """Answer a client. What is answered is committed, so it is on this disk already."""
@@ -56,22 +56,21 @@ class Office:
     def measured(self, room: Room) -> None:
         """The disk was measured."""
         self.room = room
-        self._written_bytes = 0
+        self.claimed_bytes = 0
 
     def disk_full(self, size: int, messages: int) -> str:
         """Why the disk cannot take a submit of so many payload bytes; "": it can."""
         if self.room.short:
             return self.room.text
         needed = written_bytes(size, messages)
-        if self._written_bytes + needed > self.room.spare_bytes:
-            return (f"this request may take {needed:,} bytes of this node's disk; {self.room.spare_bytes:,} were left "
-                    f"before its reserve when that was measured, of which others may take {self._written_bytes:,}: "
-                    "free space there")
+        if self.claimed_bytes + needed > self.room.spare_bytes:
+            return (f"{self.room.text} (this request may take {needed:,} bytes; {self.room.spare_bytes:,} are to "
+                    f"spare, of which other requests may take {self.claimed_bytes:,})")
         return ""
 
     def will_write(self, size: int, messages: int) -> None:
         """A submit was taken."""
-        self._written_bytes += written_bytes(size, messages)
+        self.claimed_bytes += written_bytes(size, messages)
 
     def check_room(self, size: int = 0) -> None:
         """Refuse a request that would have to wait where too much waits already."""

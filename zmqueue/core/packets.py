@@ -363,6 +363,10 @@ class MembersReply(msgspec.Struct, array_like=True, frozen=True, tag=47, gc=Fals
     corrupt: int = 0
     repaired: int = 0
     disk_short: bool = False               # it takes no submits for want of disk
+    number: int = 0                        # of this member
+    missing: tuple[int, ...] = ()          # the voters that it does not hear
+    halted: tuple[int, ...] = ()           # buckets of which it is primary, where nobody commits: a replica is missing
+    damaged: tuple[int, ...] = ()          # buckets whose copy here is damaged, or is being made anew
 
 
 class NotPrimary(msgspec.Struct, array_like=True, frozen=True, tag=48, gc=False):

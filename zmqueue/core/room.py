@@ -24,7 +24,7 @@ class Room:
 
     spare_bytes: int = PLENTY_BYTES        # what submits may write until the next one; 0: the node is *short of disk*
     low: bool = False                      # half of the reserve is gone: no new copies are taken in (learners wait)
-    text: str = ""                         # while short: what was found, what is kept back, what to do
+    text: str = ""                         # for who is refused: what was found, what is kept back, what to do
 
     @property
     def short(self) -> bool:

@@ -86,13 +86,19 @@ class FaultDetector:
             self._quiet_since[number] = float("-inf")
             self._heard.pop(number, None)
 
-    def tick(self, now: float) -> None:
-        """Say that the node's loop runs; at least four times in a timeout, else it counts as stalled."""
-        if now - self._listened > self._timeout / 2:
+    def tick(self, now: float) -> float:
+        """Say that the node's loop runs; at least four times in a timeout, else it counts as stalled.
+
+        -> the seconds for which it stood still, where that was longer than the timeout (others may have taken its
+        buckets over meanwhile); else 0.
+        """
+        stood = now - self._listened
+        if stood > self._timeout / 2:
             # What was not heard in a stall says nothing about others, and what waited in the sockets is old.
             self._stalled_until = now + self._timeout
             self._blind_until = max(self._blind_until, self._stalled_until)
         self._listened = now
+        return stood if stood > self._timeout else 0.0
 
     def installed(self, old: ClusterState | None, new: ClusterState, me: int | None, now: float) -> None:
         """Watch the members of the new state; count those that it takes down."""
@@ -112,7 +118,7 @@ class FaultDetector:
 
     def suspects(self, now: float) -> frozenset[int]:
         """The members that have been silent for a timeout. Nobody while this node is young or was stalled."""
-        if now < self._blind_until or self._is_stalled(now):
+        if self.is_blind(now):
             return frozenset()
         return frozenset(number for number, since in self._quiet_since.items() if now - since > self._timeout)
 
@@ -134,6 +140,19 @@ class FaultDetector:
     def hears_majority(self, now: float, voters: Collection[int]) -> bool:
         """True while more than half of the voters, this node included, are heard here."""
         return 2 * sum(1 for voter in voters if voter == self._me or self._fresh(voter, now)) > len(voters)
+
+    def hears(self, number: int, now: float) -> bool:
+        """True for this node, and for a member that was heard within the timeout."""
+        return number == self._me or self._fresh(number, now) is not None
+
+    def is_blind(self, now: float) -> bool:
+        """True while this node has listened for too short a time to judge anybody: it is young, or stood still."""
+        return now < self._blind_until or self._is_stalled(now)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds of silence after which a member is suspected."""
+        return self._timeout
 
     def sighting(self, number: int) -> Sighting | None:
         """The member's newest heartbeat, however old."""

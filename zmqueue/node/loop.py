@@ -105,8 +105,8 @@ class Loop:
     def statistics(self) -> dict[str, int | float]:
         """The engine's counts as of the last tick, and the loop's own."""
         counts = self._sockets.counts
-        return {**self._facts, **self._disk.facts, "turns": self.turns, "received": counts.received, "sent": counts.sent,
-                "packets_sent": counts.packets_sent, "dropped": sum(counts.dropped.values()),
+        return {**self._facts, **self._disk.facts, "turns": self.turns, "received": counts.received,
+                "sent": counts.sent, "packets_sent": counts.packets_sent, "dropped": sum(counts.dropped.values()),
                 "bad_frames": self.bad_frames, "commit_s": self.commit_s}
 
     def _refused(self, node_id: str) -> None:
@@ -274,6 +274,8 @@ class Loop:
     def _note(self, effects: Effects) -> None:
         for note in effects.notes:
             level = logging.ERROR if note.kind.startswith((ALARM, BRANCH)) else logging.INFO
+            if note.warning:
+                level = logging.WARNING
             log.log(level, "node %s: %s%s", self._config.id, note.kind, _facts(note),
                     extra={"node": self._config.id, "event": note.kind, "facts": note.facts})
 

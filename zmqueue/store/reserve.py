@@ -25,6 +25,7 @@ RESERVE_BYTES = 64 << 20
 RESERVE_BYTES_MIN = 16 << 20   # the largest settlement has that many bytes; less is no reserve
 FLOOR_SHARE = 4                # of the disk, a fourth of the reserve stays free
 STEP_SHARE = 4                 # the file grows by a fourth of the reserve: not with every commit
+SPARE_SHARE = 16               # less to spare than a sixteenth of the reserve is nothing: a request or two
 AGAIN_SHARE = 8                # submits go on when there is an eighth more than the reserve: no flapping at the edge
 
 
@@ -34,12 +35,12 @@ class DiskRoom:
 
     reserve_bytes: int         # what is to be kept
     reserved_bytes: int        # allocated ahead of the used pages, and within the map
-    reusable_bytes: int        # pages of the used part that hold nothing any more; 0 while the reserve is whole
+    reusable_bytes: int        # pages of the used part that hold nothing any more; 0 while the disk has plenty
     free_bytes: int            # on the file system, for this user
     spare_bytes: int           # what submits may write; 0: short
     short: bool
     low: bool                  # less than half of the reserve is left
-    why: str                   # while short, for people
+    text: str                  # the same for people, and what to do while it is short
 
 
 class Reserve:
@@ -65,23 +66,19 @@ class Reserve:
     def measure(self, used_bytes: int, reusable_bytes: Callable[[], int]) -> DiskRoom:
         """Allocate what is missing, as far as the disk has it, and say how things stand.
 
-        `reusable_bytes` is asked only where the reserve cannot be whole.
+        `reusable_bytes` is asked only where the disk has not plenty.
         """
         reserve, floor = self.reserve_bytes, self.reserve_bytes // FLOOR_SHARE
         self._allocate(used_bytes + reserve, floor)
         free = self._free_bytes()
         ahead = self._ahead(used_bytes)
-        reusable = 0 if ahead >= reserve else reusable_bytes()
-        limit = reserve + reserve // AGAIN_SHARE if self._short and ahead < reserve else reserve
-        why = ""
-        if ahead < reserve // 2 or ahead + reusable < limit:
-            why = self._why(used_bytes, ahead, reusable, free)
-        elif free < floor:
-            why = (f"{free:,} bytes are free on the disk of {self._path}, less than the {floor:,} that are left to the"
-                   " file system: free space there")
-        self._short = bool(why)
-        spare = 0 if why else max(1, ahead + reusable - reserve + self._can_grow(used_bytes, free - floor))
-        return DiskRoom(reserve, ahead, reusable, free, spare, bool(why), ahead + reusable < reserve // 2, why)
+        growth = self._can_grow(used_bytes, free - floor)
+        reusable = 0 if ahead >= reserve and growth >= reserve else reusable_bytes()
+        spare = ahead + reusable + growth - reserve
+        least = reserve // (AGAIN_SHARE if self._short else SPARE_SHARE)
+        self._short = short = spare < least or ahead < reserve // 2 or free < floor
+        return DiskRoom(reserve, ahead, reusable, free, 0 if short else spare, short, ahead + reusable < reserve // 2,
+                        self._text(used_bytes, ahead, reusable, free))
 
     def close(self) -> None:
         """Let go of the file; what is allocated stays with it. May be called twice."""
@@ -130,17 +127,18 @@ class Reserve:
 
     def _can_grow(self, used_bytes: int, free_bytes: int) -> int:
         if self._used_bytes_max is not None:
-            free_bytes = min(free_bytes, self._used_bytes_max - used_bytes)
+            free_bytes = min(free_bytes, self._used_bytes_max - max(used_bytes, self._allocated_bytes))
         return max(0, free_bytes)
 
     def _free_bytes(self) -> int:
         disk = os.fstatvfs(self._file)
         return disk.f_bavail * disk.f_frsize
 
-    def _why(self, used_bytes: int, ahead: int, reusable: int, free: int) -> str:
-        kept = (f"{ahead + reusable:,} bytes are left to the store {self._path} ({reusable:,} of them in pages that are"
+    def _text(self, used_bytes: int, ahead: int, reusable: int, free: int) -> str:
+        left = (f"{ahead + reusable:,} bytes are left to the store {self._path} ({reusable:,} of them in pages that are"
                 f" used again), {self.reserve_bytes:,} are its reserve (disk_reserve_bytes)")
-        full = self._used_bytes_max is not None and used_bytes + self.reserve_bytes > self._used_bytes_max
-        if full:
-            return f"{kept}, and its map may not grow beyond {self._used_bytes_max:,} bytes (map_bytes_max): raise that"
-        return f"{kept}, and {free:,} bytes are free on its disk: free space there, or work off what stands in queues"
+        most = self._used_bytes_max
+        if most is not None and used_bytes + self.reserve_bytes + self.reserve_bytes // AGAIN_SHARE > most:
+            return f"{left}, and its map may not grow beyond {most:,} bytes (map_bytes_max): raise that"
+        return (f"{left}, and {free:,} bytes are free on its disk, of which {self.reserve_bytes // FLOOR_SHARE:,} are"
+                " left to the file system: free space there, or work off what stands in queues")
