@@ -29,7 +29,8 @@ from zmqueue.core.operations import (
     Why,
 )
 from zmqueue.core.records import no_counts
-from zmqueue.core.tables import Table, rows
+from zmqueue.core.sums import UNKNOWN, Sum, sum_of
+from zmqueue.core.tables import RowMissing, Table, rows
 
 SESSION = b"s" * 16
 OTHER = b"t" * 16
@@ -50,6 +51,7 @@ class Log:
     def apply(self, operation: Operation) -> None:
         self.operations.append(operation)
         self.machine.apply(len(self.operations), operations.decode(operations.encode(operation)))
+        assert self.machine.sum == sum_of(self.tables, self.machine.copy), f"the sum is kept up by {operation}"
 
     def submit(self, *numbers: int, queue: str = "jobs", priority: int = 0, due: int = 0, attempts: int = 0) -> None:
         self.apply(Submitted(1_000, queue, tuple(
@@ -281,8 +283,66 @@ def test_an_operation_that_does_not_fit_is_never_applied_silently() -> None:
         log.settle(1, 2, How.ACK)
     with pytest.raises(AssertionError):
         log.lease((1, 2))
-    with pytest.raises(AssertionError):
+    with pytest.raises(RowMissing):
         log.apply(Ripened(1, (an_id(1),)))
+
+
+@pytest.mark.parametrize("table", [Table.BODIES, Table.MESSAGES, Table.LEASES, Table.COUNTS])
+def test_a_row_that_has_vanished_is_damage_when_its_message_ends(table: Table) -> None:
+    log = Log()
+    log.submit(1)
+    log.lease((1, 1))
+    for key in list(log.tables.rows[table]):
+        log.tables.delete(table, key)
+    log.machine = Machine(log.tables, 7, log.machine.sum)
+    with pytest.raises(RowMissing) as found:
+        log.settle(1, 1, How.ACK)
+    assert found.value.table == table.value
+
+
+@pytest.mark.parametrize("table", [Table.READY, Table.BODIES])
+def test_a_row_that_has_vanished_is_damage_when_its_message_is_leased(table: Table) -> None:
+    log = Log()
+    log.submit(1)
+    for key in list(log.tables.rows[table]):
+        log.tables.delete(table, key)
+    with pytest.raises(RowMissing) as found:
+        log.lease((1, 1))
+    assert found.value.table == table.value
+
+
+@pytest.mark.parametrize("table", [Table.ENDED, Table.MESSAGES, Table.DEAD, Table.BODIES])
+def test_a_row_that_has_vanished_is_damage_when_its_message_is_forgotten(table: Table) -> None:
+    log = Log()
+    log.submit(1)
+    log.lease((1, 1))
+    log.settle(1, 1, How.REJECT)
+    for key in list(log.tables.rows[table]):
+        log.tables.delete(table, key)
+    with pytest.raises(RowMissing) as found:
+        log.apply(Forgotten(9_000, (an_id(1),)))
+    assert found.value.table == table.value
+
+
+def test_rows_of_a_version_that_did_not_count_are_counted_while_the_machine_goes_on() -> None:
+    log = Log()
+    log.submit(1, 2, 3)
+    log.lease((1, 1))
+    uncounted = Machine(log.tables, 7, UNKNOWN)
+    was, added = sum_of(log.tables, 7), uncounted.added
+    assert (uncounted.sum, added) == (UNKNOWN, Sum(0, 0))
+    uncounted.apply(3, Settled(2_000, (Settle(an_id(1), 1, How.ACK),), (0,), 10, 500))
+    uncounted.counted_as(was, added)
+    assert uncounted.sum == sum_of(log.tables, 7)
+
+
+def test_the_sum_tells_which_row_is_there_and_what_it_says() -> None:
+    one, two, three = Log(), Log(), Log()
+    one.submit(1)
+    two.submit(2)
+    three.submit(1, queue="other")
+    assert len({log.machine.sum for log in (one, two, three)}) == 3
+    assert one.machine.sum.rows == two.machine.sum.rows
 
 
 # --- properties: random lives -----------------------------------------------------------------------------------------
@@ -360,7 +420,8 @@ def test_the_same_operations_make_the_same_rows_and_a_machine_may_be_made_anew_a
     machine = Machine(tables, 7)
     for seq, operation in enumerate(log.operations, 1):
         if draw.draw(st.booleans()):
-            machine = Machine(tables, 7)
+            machine = Machine(tables, 7, machine.sum)
         machine.apply(seq, operation)
+    assert machine.sum == log.machine.sum
     assert tables.rows == log.tables.rows
     assert len(list(rows(tables, Table.READY, b"\x00", b"\xff"))) == len(tables.rows[Table.READY])

@@ -24,7 +24,8 @@ _NUMBER = struct.Struct(">I")
 _RANK = struct.Struct(">BQ")
 _ORDER = struct.Struct(">Q")
 _MOMENT_AND_ORDER = struct.Struct(">QQ")
-_COPY_BYTES = _NUMBER.size
+COPY_BYTES = _NUMBER.size
+"""The copy's number at the front of each key."""
 
 rank = _RANK.pack
 """The end of a READY key: `rank(255 - priority, order)`."""
@@ -37,7 +38,7 @@ def copy_prefix(copy: int) -> bytes:
 
 def copy_of(key: bytes) -> int | None:
     """The copy that a key belongs to; None where it is too short to be one of a bucket's keys."""
-    return _NUMBER.unpack_from(key)[0] if len(key) >= _COPY_BYTES else None
+    return _NUMBER.unpack_from(key)[0] if len(key) >= COPY_BYTES else None
 
 
 def order_of(seq: int, index: int) -> int:
@@ -77,20 +78,25 @@ def until_moment(prefix: bytes, moment: int) -> bytes:
 
 def moment_of(key: bytes) -> int:
     """The time in a DELAYED or ENDED key."""
-    moment: int = _ORDER.unpack_from(key, _COPY_BYTES)[0]
+    moment: int = _ORDER.unpack_from(key, COPY_BYTES)[0]
     return moment
 
 
 def id_in_ended(key: bytes) -> bytes:
     """The message in an ENDED key."""
-    return key[_COPY_BYTES + _ORDER.size:]
+    return key[COPY_BYTES + _ORDER.size:]
+
+
+def id_after_moment(key: bytes) -> bytes:
+    """The message in an ENDED key that comes without its copy."""
+    return key[_ORDER.size:]
 
 
 def id_in_lease(key: bytes) -> bytes:
     """The message in a LEASES key (or any other of `copy | id`)."""
-    return key[_COPY_BYTES:]
+    return key[COPY_BYTES:]
 
 
 def queue_in_count(key: bytes) -> str:
     """The queue in a COUNTS key."""
-    return key[_COPY_BYTES:].decode()
+    return key[COPY_BYTES:].decode()

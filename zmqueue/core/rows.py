@@ -19,7 +19,7 @@ from zmqueue.core.records import (
     submission_of,
     waiting_of,
 )
-from zmqueue.core.tables import Table, View, rows, span
+from zmqueue.core.tables import RowMissing, Table, View, rows, span
 
 _LAST_MOMENT = (1 << 63) - 1
 
@@ -31,9 +31,12 @@ class Rows:
         self.copy = copy
         self._view = view
         self._prefix = keys.copy_prefix(copy)
-        self.counts: dict[str, Counts] = {
-            keys.queue_in_count(key): decode_counts(value)
-            for key, value in rows(view, Table.COUNTS, *span(self._prefix))}
+        self.counts: dict[str, Counts] = {queue: decode_counts(value) for queue, value in self.count_rows()}
+
+    def count_rows(self) -> Iterator[tuple[str, bytes]]:
+        """The rows of COUNTS: (queue, value)."""
+        for key, value in rows(self._view, Table.COUNTS, *span(self._prefix)):
+            yield keys.queue_in_count(key), value
 
     # --- one message ---
 
@@ -105,7 +108,8 @@ class Rows:
         """All leases. As many as are in flight, so it is asked only at a takeover."""
         for key, _ in rows(self._view, Table.LEASES, *span(self._prefix)):
             data = self._view.get(Table.MESSAGES, key)
-            assert data is not None, "a leased message has a record"
+            if data is None:
+                raise RowMissing(Table.MESSAGES, key)       # a leased message has a record
             yield keys.id_in_lease(key), decode_record(data)
 
     def next_due(self) -> int | None:
