@@ -42,6 +42,9 @@ def test_the_help_names_every_command_and_every_command_has_an_example() -> None
     (["node", "--data", "d", "--found", "--listen", "here"], "tcp://"),
     (["node", "--data", "d", "--found", "--listen", "tcp://0.0.0.0:0"], "advertise"),
     (["node", "--data", "d", "--found", "--weight", "0"], "weight"),
+    (["node", "--data", "d", "--found", "--disk-reserve", "64MB"], "64MB"),
+    (["node", "--data", "d", "--found", "--disk-reserve", "1MiB"], "16,777,216"),
+    (["node", "--data", "d", "--found", "--map-max", "64MiB"], "134,217,728"),
     (["node", "--data", "d", "--found", "--config", "missing.toml"], "missing.toml"),
     (["demo", "missing"], "missing"),
     (["demo", "--nodes", "2", "--kill"], "majority"),
@@ -57,6 +60,7 @@ def test_wrong_usage_is_2(arguments: list[str], word: str, tmp_path: Path, monke
 
 @pytest.mark.parametrize(("toml", "word"), [
     ("buckets = [", "TOML"), ("buckets = 'many'", "buckets"), ("bukets = 8", "bukets"), ("replicas = 1", "min_in_sync"),
+    ("[node]\nreserve = 1", "reserve"),
     ("\N{SNOWMAN}", "TOML")])
 def test_a_bad_settings_file_is_2_and_names_the_setting(toml: str, word: str, tmp_path: Path) -> None:
     config = tmp_path / "zmqueue.toml"
