@@ -7,8 +7,7 @@ import pytest
 
 from tests.core.consensus_rig import World
 from tests.core.test_state_changes import cluster
-from zmqueue.core.agreement import Forked
-from zmqueue.core.ballots import Accept, Accepted, Prepare, Promise, StateIs
+from zmqueue.core.ballots import Accept, Accepted, Prepare, Promise, StateIs, Want
 from zmqueue.core.changes import SettingChanged, Value, apply
 from zmqueue.core.hashing import digest as digest_of
 from zmqueue.core.state import ClusterState, digest
@@ -27,6 +26,7 @@ def with_more(state: ClusterState, *more: object) -> bytes:
 
 
 def test_a_state_in_which_nothing_new_is_used_has_the_bytes_of_the_first_version() -> None:
+    """See `_trimmed` in state.py, where you have appended a field to one of these records."""
     fields = msgspec.msgpack.decode(cluster(3).to_bytes())
     assert len(fields) == FIRST_FIELDS
     assert len(fields[3]) == 16 and all(len(member) == 11 for member in fields[4])
@@ -40,12 +40,19 @@ def test_what_a_later_version_put_into_a_state_is_kept_and_passed_on() -> None:
     assert ClusterState.from_bytes(state.to_bytes()).to_bytes() == later
 
 
-def test_a_state_that_only_an_earlier_version_would_write_shorter_is_read() -> None:
-    """Fields with defaults may be missing at the end; then the bytes are kept as well."""
+@pytest.mark.parametrize("place", ["the state", "its settings", "a member"])
+def test_more_in_any_record_of_a_state_is_noticed(place: str) -> None:
+    fields = msgspec.msgpack.decode(with_more(cluster(3)))
+    {"the state": fields, "its settings": fields[3], "a member": fields[4][1]}[place].append("added later")
+    assert not ClusterState.from_bytes(msgspec.msgpack.encode(fields)).computable
+
+
+def test_a_state_that_another_version_wrote_shorter_or_longer_but_says_the_same_can_be_computed_on() -> None:
+    """Fields with defaults may be missing at the end, or be written out; the bytes are kept as they came."""
     fields = msgspec.msgpack.decode(cluster(3).to_bytes())
-    shorter = msgspec.msgpack.encode(fields[:9])
-    state = ClusterState.from_bytes(shorter)
-    assert state == cluster(3) and state.to_bytes() == shorter
+    for data in (msgspec.msgpack.encode(fields[:9]), with_more(cluster(3))):
+        state = ClusterState.from_bytes(data)
+        assert state == cluster(3) and state.to_bytes() == data and state.computable
 
 
 @pytest.fixture
@@ -88,8 +95,24 @@ def test_who_cannot_compute_the_next_state_votes_for_it_and_takes_it_whole(world
     assert world[1].tables.rows[Table.META, b"state"] == after
 
 
-def test_states_of_one_epoch_are_told_apart_by_their_bytes(world: World) -> None:
-    """C11: what one of them has more may be what this version cannot see."""
-    dropped = msgspec.msgpack.decode(world[1].state.to_bytes())[:FIRST_FIELDS]
-    with pytest.raises(Forked):
-        world[1].take(world[2].id, StateIs(msgspec.msgpack.encode(dropped)))
+def test_a_peer_that_dropped_what_it_does_not_know_shows_no_other_state(world: World) -> None:
+    """It is no fork (C11): the first release wrote only the fields that it knew."""
+    before = world[1].state.to_bytes()
+    dropped = msgspec.msgpack.decode(before)[:FIRST_FIELDS]
+    world[1].take(world[2].id, StateIs(msgspec.msgpack.encode(dropped)))
+    world[1].sync()
+    assert world[1].state.to_bytes() == world[1].tables.rows[Table.META, b"state"] == before
+
+
+def test_who_cannot_propose_asks_every_voter(world: World) -> None:
+    """Node 1 is the natural proposer: what it wanted, nobody else would hear of."""
+    world[1].agreement.want(world.now, setting(world[1].state))
+    world[1].flush()
+    assert len(world.packets(Want, 1, 2)) == len(world.packets(Want, 1, 3)) == 1
+
+
+def test_who_can_propose_asks_the_natural_proposer_alone() -> None:
+    world = World(3)
+    world[2].agreement.want(world.now, setting(world[2].state))
+    world[2].flush()
+    assert len(world.packets(Want, 2, 1)) == 1 and not world.packets(Want, 2, 3)

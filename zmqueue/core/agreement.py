@@ -146,12 +146,22 @@ class Agreement:
             return
         for change in changes:
             self._wants.ask(change, self.number, now)
-        natural = None if state.natural is None else state.member(state.natural)
-        if natural is None or natural.id == self.me:
-            return
-        due = self._wants.to_forward(changes, self.number, now)
-        if due:
-            self.effects.send(natural.id, Want(due))
+        others = self._proposers(state)
+        due = self._wants.to_forward(changes, self.number, now) if others else ()
+        for other in others if due else ():
+            self.effects.send(other, Want(due))
+
+    @property
+    def _may_propose(self) -> bool:
+        """A voter may, under a state that it can compute on; else it leaves that to those who can, and votes (C6)."""
+        return self.state is not None and self.state.computable and self.number in self.state.voters
+
+    def _proposers(self, state: ClusterState) -> list[str]:
+        """The other nodes that wants are sent to: the natural proposer, which may be of a version that cannot do it;
+        so who cannot do it either, once that one is silent, asks every voter at once."""
+        asked = [state.natural] if self._may_propose else state.voters
+        members = [state.member(number) for number in asked if number is not None]
+        return [member.id for member in members if member is not None and member.id != self.me]
 
     def own_wants(self) -> tuple[Change, ...]:
         """What this node wants for itself: to be up as what it runs as, or, by plan, down and out."""
@@ -167,8 +177,8 @@ class Agreement:
         if now - self._asked_at >= REPEAT_EVERY:
             self._asked_at = now
             self.want(now, *self.own_wants(), *self._beliefs.about_others(state, suspicion, now))
-        if number not in state.voters or not state.computable or not self._proposer.idle(now):
-            return                         # C6: what cannot be computed here is left to those who can, and voted for
+        if not self._may_propose or not self._proposer.idle(now):
+            return
         changes, since = self._wants.ready(state, suspicion, now)
         unfinished = self._unfinished_since(state, now)
         if not changes and unfinished is None:
@@ -362,7 +372,7 @@ class Agreement:
         if (new.cluster_id, new.lineage) != (old.cluster_id, old.lineage):
             self.effects.note("refused a state of another cluster", cluster=new.cluster_id, lineage=new.lineage)
             return False
-        if new.epoch == old.epoch and new.to_bytes() != old.to_bytes():
+        if new.epoch == old.epoch and new != old:
             raise Forked(f"two states of epoch {new.epoch} are known, {digest(old).hex()} here and "
                          f"{digest(new).hex()}; some disk lost what it had confirmed")
         return new.epoch > old.epoch

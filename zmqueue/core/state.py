@@ -231,12 +231,8 @@ class ClusterState(msgspec.Struct, array_like=True, frozen=True, dict=True):
 
     @cached_property
     def _encoded(self) -> bytes:
-        # Later fields are left out at their default: a state that says nothing new has the bytes, and so the digest,
-        # that the version before gives it (C6), and a cluster of both agrees at once.
-        fields = msgspec.structs.astuple(self)
-        while len(fields) > _FIELDS_ALWAYS and not fields[-1]:
-            fields = fields[:-1]
-        return _encoder.encode(fields)
+        return _encoder.encode(_trimmed(self, settings=_trimmed(self.settings),
+                                        members=[_trimmed(member) for member in self.members]))
 
     def to_bytes(self) -> bytes:
         """The canonical bytes: equal states have equal bytes."""
@@ -254,13 +250,37 @@ class ClusterState(msgspec.Struct, array_like=True, frozen=True, dict=True):
         state: ClusterState = _decoder.decode(data)
         _check(state)
         if state.to_bytes() != data:
-            vars(state).update(_encoded=data, computable=False)
+            known = msgspec.msgpack.decode(_encoder.encode(state))
+            vars(state).update(_encoded=data, computable=_within(msgspec.msgpack.decode(data), known))
         return state
 
 
-_FIELDS_ALWAYS = 11                # epoch to keys
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ClusterState)
+
+_ALWAYS: dict[type[msgspec.Struct], int] = {ClusterState: 11, Member: 11, Agreed: 16}
+"""How many fields the first format has: these are always written. Never changed."""
+
+
+def _trimmed(record: msgspec.Struct, **instead: object) -> list[object]:
+    """The record's fields without those at the end that were appended later and are at their defaults.
+
+    A state that says nothing new has the bytes, and so the digest, that the version before gives it (C6), and a
+    cluster of both agrees at once.
+    """
+    fields = record.__struct_fields__
+    found = [instead.get(name, getattr(record, name)) for name in fields]
+    defaults = (msgspec.NODEFAULT,) * (len(fields) - len(record.__struct_defaults__)) + record.__struct_defaults__
+    while len(found) > _ALWAYS[type(record)] and found[-1] == defaults[len(found) - 1]:
+        found.pop()
+    return found
+
+
+def _within(found: object, known: object) -> bool:
+    """True where `found` says no more than `known`: it has the same items, but for some at the end of arrays."""
+    if isinstance(found, list) and isinstance(known, list):
+        return len(found) <= len(known) and all(map(_within, found, known))
+    return found == known
 
 
 def _check(state: ClusterState) -> None:
