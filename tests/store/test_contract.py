@@ -145,6 +145,23 @@ def test_a_range_of_many_pages_is_deleted(store: Store) -> None:
     assert len(everything(store)) == 20
 
 
+def test_an_abort_takes_back_the_batch_and_closes_snapshots_and_the_next_batch_holds(rig: Rig) -> None:
+    store = rig.store
+    store.put_many(LOG, [(b"a", b"1"), (b"b", b"1")])
+    store.commit()
+    snapshot = store.snapshot()
+    store.put(LOG, b"a", b"2")
+    store.delete(LOG, b"b")
+    store.put(LOG, b"c", b"2")
+    store.abort()
+    assert not dirty(store) and not valid(snapshot)
+    assert everything(store) == [(b"a", b"1"), (b"b", b"1")]
+    store.abort()
+    store.put(LOG, b"d", b"3")
+    store.commit()
+    assert everything(rig.restart()) == [(b"a", b"1"), (b"b", b"1"), (b"d", b"3")]
+
+
 @pytest.mark.parametrize("length", [0, 512, 5000])
 def test_a_key_of_a_wrong_length_is_refused_and_the_batch_goes_on(store: Store, length: int) -> None:
     key, message = b"k" * length, f"key of {length} bytes for table 'log'; a key has 1 to 511 bytes"
@@ -337,6 +354,13 @@ class BothStoresAgree(RuleBasedStateMachine):
         self.durable = {table: dict(content) for table, content in self.batch.items()}
         for rig in self.rigs:
             rig.store.commit()
+            assert not rig.store.dirty
+
+    @rule()
+    def abort(self) -> None:
+        self.batch = {table: dict(content) for table, content in self.durable.items()}
+        for rig in self.rigs:
+            rig.store.abort()
             assert not rig.store.dirty
 
     @rule()

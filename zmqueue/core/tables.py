@@ -108,6 +108,10 @@ class Store(Tables, Protocol):
         """Make the batch durable: when this returns, all of it is on disk. Raises StoreFailed; never retry after it."""
         ...
 
+    def abort(self) -> None:
+        """Drop the batch and close all snapshots: what is read next is what the last commit left."""
+        ...
+
     def close(self) -> None:
         """Drop the batch that was not committed and release the files."""
         ...

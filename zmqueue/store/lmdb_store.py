@@ -202,6 +202,14 @@ class LmdbStore:
         self._commits += 1
         self._transaction, self._owner, self._dirty = None, _NOBODY, False
 
+    def abort(self) -> None:
+        """Drop the batch and close all snapshots: what is read next is what the last commit left."""
+        self._check_usable()
+        if self._owner not in (_NOBODY, get_ident()):
+            raise StoreMisused("the thread that has a batch open drops it, and no other")
+        self._drop_batch()
+        self._close_snapshots()
+
     def snapshot(self) -> LmdbSnapshot:
         """Open a view of the last durable batch. Raises StoreError when `readers_max` are open already."""
         self._check_usable()

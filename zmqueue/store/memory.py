@@ -227,6 +227,10 @@ class MemoryStore:
         self._snapshots.append(snapshot)
         return snapshot
 
+    def abort(self) -> None:
+        self._check_usable()
+        self._end_batch(keep=False)
+
     def close(self) -> None:
         """Drop the batch that was not committed; `crash` and `copy` still give the disk. May be called
         twice."""
