@@ -37,14 +37,14 @@ def held(call: LeaseCall) -> list[Holding]:
 class Worker:
     """Takes messages and keeps them."""
 
-    def __init__(self, rig: Rig, slots: int, *more_queues: str) -> None:
+    def __init__(self, rig: Rig, slots: int, *more_queues: str, lease_ms: int = 0) -> None:
         self.got: list[Holding] = []
         self.errors: list[ZmqueueError] = []
         self.session = rig.core.open_session()
         self.slots = Slots(slots)
         for queue in ("q", *more_queues):
-            rig.core.subscribe(self.session, Subscription(self.slots, self.got.append, self.errors.append), queue, 0,
-                               rig.now)
+            rig.core.subscribe(self.session, Subscription(self.slots, self.got.append, self.errors.append), queue,
+                               lease_ms, rig.now)
 
 
 def test_one_free_slot_asks_one_node_at_a_time() -> None:
@@ -194,6 +194,16 @@ def test_keepalives_list_what_is_held_to_every_node_and_how_far_that_is_the_trut
         assert {message_id for message_id, _, _ in packet.holds} == {holding.id for holding in worker.got}
         assert {renew for _, _, renew in packet.holds} == {30_000}
         assert packet.upto == worker.session._number
+
+
+def test_a_short_lease_is_renewed_before_half_of_it_is_over() -> None:
+    rig = filled(1)
+    worker = Worker(rig, 1, lease_ms=400)
+    for _ in range(50):
+        rig.run(0.1)
+        assert worker.got[0].deadline > rig.now + 0.05
+    beats = rig.packets(Keepalive, rig.cluster.submits[0][0])
+    assert 45 <= len(beats) <= 55 and {renew for beat in beats for _, _, renew in beat.holds} == {400}
 
 
 def test_a_number_whose_answer_may_yet_come_is_not_in_the_keepalive() -> None:

@@ -9,5 +9,6 @@ from __future__ import annotations
 from zmqueue.aio.client import Client
 from zmqueue.aio.message import Message
 from zmqueue.aio.ticket import Ticket
+from zmqueue.aio.worker import Worker
 
-__all__ = ["Client", "Message", "Ticket"]
+__all__ = ["Client", "Message", "Ticket", "Worker"]

@@ -42,7 +42,7 @@ class Holding:
         self.lease_ms = lease_ms
         self.renew = False                           # let the nodes renew it while the session lives
         self.lost = False                            # it is not ours any more
-        self.on_lost: Callable[[], None] | None = None       # whom to tell of that
+        self.on_lost: Callable[[], object] | None = None     # whom to tell of that
         self.saying = 0                              # settles and the like of it on their way
 
     @property
@@ -231,6 +231,11 @@ class Line:
         bring the same hint at once, and so on without end.
         """
         return self.free > 0 and not self._candidates(now) and self._hinted.isdisjoint(self._asked)
+
+    @property
+    def renews(self) -> bool:
+        """True where somebody takes messages whose leases are to be renewed."""
+        return any(isinstance(taker, Subscription) for taker in self.takers)
 
     @property
     def idle(self) -> bool:
