@@ -26,6 +26,10 @@ class DiskWatch:
         self._short = self._low = False
         self._spare_bytes = 0
 
+    def begin(self, engine: Engine, now: float) -> None:
+        """There is an engine (again), that knows nothing yet."""
+        self._measure(engine, now)
+
     def look(self, engine: Engine, now: float) -> None:
         """Measure, where it is time to. With every tick."""
         if now - self._at >= MEASURE_EVERY_S:

@@ -5,7 +5,8 @@ one fsync for everything that was ready), sends what promised to be on disk, and
 While the disk works, what comes waits in the sockets and goes into the next turn together: that is the group commit.
 
 After a failed write or sync nothing is retried: the loop ends with a last word (R18), as it does after any error that
-is not the world's: a queue that goes on after a failed commit lies.
+is not the world's: a queue that goes on after a failed commit lies. A damaged row costs its bucket's copy here, and
+this run of the engine: see `restart`.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ from zmqueue.core.packets import (
     decode_envelope,
 )
 from zmqueue.core.state import Status
+from zmqueue.core.tables import Damage
 from zmqueue.node.disk import DiskWatch
 from zmqueue.node.pulse import Pulse
+from zmqueue.node.restart import Restarts
 from zmqueue.node.sockets import Sockets
 from zmqueue.store import LmdbStore, StoreError
 
@@ -77,7 +80,11 @@ class Loop:
         self._pulse = Pulse(publisher, lambda: self._busy_since, self._refused)
         self._waker, self._wakee = _pair(context)
         self._wake_lock = threading.Lock()
-        self._engine: Engine | None = None
+        self._restarts = Restarts(store)
+        self._poller = zmq.Poller()
+        self._monitors: dict[zmq.Socket[bytes], str] = {}
+        self._epoch = -1                   # of the state that the connections follow
+        self._tick_at = 0.0                # when the next tick is due
         self._thread = threading.Thread(target=self._run, name=f"zmqueue-node-{config.id[:6]}", daemon=True)
 
     # --- what other threads may call ---
@@ -107,7 +114,8 @@ class Loop:
         counts = self._sockets.counts
         return {**self._facts, **self._disk.facts, "turns": self.turns, "received": counts.received,
                 "sent": counts.sent, "packets_sent": counts.packets_sent, "dropped": sum(counts.dropped.values()),
-                "bad_frames": self.bad_frames, "commit_s": self.commit_s}
+                "bad_frames": self.bad_frames, "commit_s": self.commit_s,
+                "restarts": self._restarts.count}
 
     def _refused(self, node_id: str) -> None:
         self.call(lambda engine, now: engine.on_refused(node_id, now))
@@ -139,48 +147,60 @@ class Loop:
                 self.changed.notify_all()
 
     def _take_turns(self) -> None:
-        engine = self._engine = Engine(self._store, self._config, time.monotonic())
-        self._disk.look(engine, time.monotonic())
-        self._perform(engine)
-        self._pulse.start()
-        poller = zmq.Poller()
         for socket in (self._sockets.router, self._sockets.heartbeats, self._wakee):
-            poller.register(socket, zmq.POLLIN)
-        monitors: dict[zmq.Socket[bytes], str] = {}
-        epoch = -1
-        tick_at = time.monotonic()
+            self._poller.register(socket, zmq.POLLIN)
+        self._pulse.start()
+        engine: Engine | None = None
         while not self._stopping:
-            state = engine.state
-            if state is not None and state.epoch != epoch and engine.shown_epoch == state.epoch:
-                epoch = state.epoch
-                self._sockets.connect(engine.peers())
-                monitors = _watch(poller, monitors, self._sockets.monitors())
-            ready = dict(poller.poll(max(0, round((tick_at - time.monotonic()) * 1000))))
-            now = time.monotonic()
-            self._busy_since = now
-            if self._wakee in ready:
-                self._drain_wakes()
-            while self._jobs:
-                self._jobs.popleft()(engine, now)
-            if self._sockets.heartbeats in ready:
-                self._hear(engine, now)
-            if self._sockets.router in ready:
-                self._listen(engine, now)
-            for monitor in monitors.keys() & ready.keys():
-                _drain(monitor)
-                self._try_door(monitors[monitor])
-            if now >= tick_at:
-                self._disk.look(engine, now)
-                engine.tick(now, _wall())
-                tick_at = now + TICK_S
-                self._look_around(engine, now)
-            engine.finish(now)
-            self._perform(engine)
-            self._busy_since = None
-            self.turns += 1
-            if engine.over:
-                raise _Forgotten("the cluster does not list this node any more; its data is kept: to join anew, start "
-                                 "it on an empty directory")
+            try:
+                if engine is None:
+                    engine = self._begin()
+                self._take_turn(engine)
+            except Damage as damage:
+                # Batch and memory are torn: nothing of them is used, or sent, any more.
+                engine = None
+                self._config = self._restarts.after(damage, self._config, time.monotonic())
+
+    def _begin(self) -> Engine:
+        self._epoch, self._tick_at = -1, time.monotonic()
+        self._busy_since = self._dirty_since = None
+        engine = Engine(self._store, self._config, self._tick_at)
+        self._disk.begin(engine, self._tick_at)
+        self._perform(engine)
+        return engine
+
+    def _take_turn(self, engine: Engine) -> None:
+        state = engine.state
+        if state is not None and state.epoch != self._epoch and engine.shown_epoch == state.epoch:
+            self._epoch = state.epoch
+            self._sockets.connect(engine.peers())
+            self._monitors = _watch(self._poller, self._monitors, self._sockets.monitors())
+        ready = dict(self._poller.poll(max(0, round((self._tick_at - time.monotonic()) * 1000))))
+        now = time.monotonic()
+        self._busy_since = now
+        if self._wakee in ready:
+            self._drain_wakes()
+        while self._jobs:
+            self._jobs.popleft()(engine, now)
+        if self._sockets.heartbeats in ready:
+            self._hear(engine, now)
+        if self._sockets.router in ready:
+            self._listen(engine, now)
+        for monitor in self._monitors.keys() & ready.keys():
+            _drain(monitor)
+            self._try_door(self._monitors[monitor])
+        if now >= self._tick_at:
+            self._disk.look(engine, now)
+            engine.tick(now, _wall())
+            self._tick_at = now + TICK_S
+            self._look_around(engine, now)
+        engine.finish(now)
+        self._perform(engine)
+        self._busy_since = None
+        self.turns += 1
+        if engine.over:
+            raise _Forgotten("the cluster does not list this node any more; its data is kept: to join anew, start it "
+                             "on an empty directory")
 
     # --- what comes ---
 

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from zmqueue.core.agreement import MustStop
+from zmqueue.core.damage import condemn
 from zmqueue.core.effects import Address, Effects, Note
 from zmqueue.core.engine import Engine, EngineConfig
 from zmqueue.core.packets import Envelope, Heartbeat, Packet, Snap, decode, decode_envelope, encode
 from zmqueue.core.state import Agreed
+from zmqueue.core.tables import Damage
 from zmqueue.store import StoreFailed
 from zmqueue.testing.clock import LocalClock
 from zmqueue.testing.disk import Disk, DiskSpeed, Image, Label
@@ -131,6 +133,28 @@ class VirtualNode:
                 death.fuse.blown()
         except (MustStop, StoreFailed) as error:
             self._end(str(error))
+        except Damage as damage:
+            self._start_anew(damage)
+
+    def _start_anew(self, damage: Damage) -> None:
+        """A row is not what was written: as the shell does, drop batch and memory, condemn the copy, and begin anew in
+        the same process."""
+        self._cluster.trace.add(self.name, "finds damage", str(damage))
+        store = self.disk.store
+        store.abort()
+        try:
+            mendable = condemn(store, damage)
+            store.commit()
+        except (Damage, StoreFailed) as error:
+            self._end(str(error))
+            return
+        if not mendable:
+            self._end(f"the node itself needs what is damaged: {damage}")
+            return
+        self.engine = None
+        for observer in self._cluster.observers:
+            observer.stopped(self)
+        self.start()
 
     def _reach(self, point: Failpoint) -> None:
         """The process is at this point; perhaps it dies here."""
