@@ -28,6 +28,7 @@ from zmqueue.core.ballots import (
 from zmqueue.core.beliefs import Beliefs, Identity
 from zmqueue.core.changes import Change, MemberJoined, Value, apply, effective
 from zmqueue.core.effects import Effects
+from zmqueue.core.generations import Generations
 from zmqueue.core.proposer import Proposer
 from zmqueue.core.sightings import Sightings
 from zmqueue.core.state import Agreed, ClusterState, Member, digest, found
@@ -93,6 +94,7 @@ class Agreement:
         self._wants = Wants()
         self._beliefs = Beliefs(self.identity)
         self._sightings = Sightings(effects)
+        self.generations = Generations(me)
         self._chance = jitter()                      # this instance's part of SPREAD
         self._accepted_since: float | None = None    # since when something accepted here waits to be decided
         self._asked_at = float("-inf")
@@ -180,6 +182,7 @@ class Agreement:
         if not self._may_propose or not self._proposer.idle(now):
             return
         changes, since = self._wants.ready(state, suspicion, now)
+        changes = tuple(change for change in changes if not self.generations.behind(state, change))
         unfinished = self._unfinished_since(state, now)
         if not changes and unfinished is None:
             return
@@ -361,6 +364,7 @@ class Agreement:
         self._proposer.reset()
         self._wants.answered(now)
         self._sightings.keep(member.id for member in state.members)
+        self.generations.keep(state)
         self._accepted_since = None
         self._asked_at = float("-inf")     # what is believed under the new state goes out with the next tick
         if self.forgotten:

@@ -16,6 +16,7 @@ from zmqueue.core.ballots import Accept, Accepted, Hello, Join, Nack, Prepare, P
 from zmqueue.core.copies import Copies
 from zmqueue.core.effects import Effects
 from zmqueue.core.front import Front
+from zmqueue.core.generations import GENERATION
 from zmqueue.core.hashing import hash64
 from zmqueue.core.host import Host
 from zmqueue.core.limits import DEFAULT, Limits
@@ -159,7 +160,7 @@ class Engine:
             return None
         return Heartbeat(state.cluster_id, state.lineage, self.config.id, number, self.config.incarnation,
                          self.shown_epoch, disk_age, tuple(sorted(self.detector.suspects(now))), wall,
-                         self._room.short)
+                         self._room.short, GENERATION)
 
     def peers(self) -> dict[str, tuple[str, str]]:
         """The other members: node id -> (endpoint, endpoint of its heartbeats)."""
@@ -233,6 +234,7 @@ class Engine:
         if not self.agreement.seen(heartbeat.node, heartbeat.incarnation, heartbeat.epoch):
             return
         self.agreement.shown(heartbeat.node, heartbeat.epoch, now)
+        self.agreement.generations.shown(heartbeat.node, heartbeat.generation)
         self.detector.heard(member.number, now, heartbeat.incarnation, heartbeat.epoch, heartbeat.disk_age,
                             heartbeat.suspects)
         if heartbeat.disk_short != (member.number in self._short):
@@ -333,6 +335,11 @@ class Engine:
         if self.state is None or self.shown_epoch != self.state.epoch:
             # What is not on the disk yet is not judged by: the client asks again.
             self.effects.send(client, Refused(packet.request, Code.NOT_SERVING, _NO_CLUSTER))
+            return
+        behind = self.agreement.generations.behind(self.state, packet.change)
+        if behind:
+            text = f"{', '.join(behind)} runs a version that does not know this change: upgrade every node first"
+            self.effects.send(client, Refused(packet.request, Code.NOT_ALLOWED, text))
             return
         self._amending.begin(client, packet, self.state, now)
 

@@ -55,6 +55,7 @@ class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag=0, gc=False):
     suspects: tuple[int, ...]
     wall: int                              # ms: the cluster time that clients draw ids by
     disk_short: bool = False               # it has no room for submits: primaries refuse those of its buckets
+    generation: int = 1                    # of the formats that it understands (`generations`)
 
 
 # --- replication of one bucket (appendix B) -------------------------------------------------------------------------
