@@ -91,6 +91,7 @@ class FakeReplica:
         self.machine = Machine(tables, bucket + 1)
         self.enough = True
         self.short_peer = ""
+        self.halted = ""
         self.listener: Desk
         self._rid = 0
         self._passed = 0

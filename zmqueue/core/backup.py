@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from zmqueue.core.bucket_copy import BucketCopy, Listener
 from zmqueue.core.host import Host
-from zmqueue.core.packets import Ack, Ahead, Append, Entry, Lost, Nak, Snap, SnapMore
+from zmqueue.core.packets import Ack, Ahead, Append, Differs, Entry, Lost, Nak, Snap, SnapMore
 from zmqueue.core.snapshot import Staging, known_tables
+from zmqueue.core.sums import Sum
 
 
 class BackupSide:
     """A backup or learner in one term."""
 
-    __slots__ = ("_copy", "_host", "_in_sync", "_listener", "_primary", "_staging", "_term", "verified")
+    __slots__ = ("_copy", "_differs", "_host", "_in_sync", "_listener", "_primary", "_staging", "_term", "verified")
 
     def __init__(self, host: Host, copy: BucketCopy, term: int, primary: str, listener: Listener, *,
                  in_sync: bool) -> None:
@@ -27,6 +28,7 @@ class BackupSide:
         self._in_sync = in_sync
         self.verified = 0                  # never falls
         self._staging: Staging | None = None
+        self._differs = False              # it was said in this term that the rows are not the primary's
 
     def close(self) -> None:
         """The term ended, and with it a snapshot that is not whole (R12)."""
@@ -53,7 +55,19 @@ class BackupSide:
             copy.advance(commit, self._listener, now)
         if self._staging is not None and self._staging.position.commit <= self.verified:
             self._discard()                # the log was faster
+        if packet.commit == copy.commit:
+            self._compare(Sum(packet.count, packet.digest))
         self._ack(packet.rid)
+
+    def _compare(self, theirs: Sum) -> None:
+        """D3: at the same entry the rows are the same, and so is their sum."""
+        copy, ours = self._copy, self._copy.machine.sum
+        if ours == theirs or self._differs or not ours.known or not theirs.known:
+            return
+        self._differs = True
+        self._host.differs("the rows here are not the primary's", copy.bucket, term=self._term, seq=copy.commit,
+                           ours=ours, theirs=theirs, primary=self._primary)
+        self._host.effects.send(self._primary, Differs(copy.bucket, self._term, copy.commit, *ours))
 
     def _refuse(self, packet: Append) -> None:
         """Say what is here instead. R15a is judged here, on this packet alone: a late Nak would be a false alarm."""
@@ -142,12 +156,23 @@ class BackupSide:
         return self._staging
 
     def _install(self, staging: Staging, chunk: Snap) -> None:
-        copy = self._copy
+        copy, theirs = self._copy, Sum(chunk.count, chunk.digest)
+        if theirs.known and theirs != staging.sum:
+            self._refuse_snapshot(staging, theirs)
+            return
         self._staging = None
-        copy.adopt(staging.position)
+        copy.adopt(staging.whole())
         self.verified = chunk.seq
         self._host.effects.note("a snapshot was installed", bucket=copy.bucket, seq=chunk.seq)
         self._ack(chunk.rid)
+
+    def _refuse_snapshot(self, staging: Staging, theirs: Sum) -> None:
+        """D3: rows are missing, or are others than those that were counted: what the primary sent is not its state."""
+        copy, ours = self._copy, staging.sum
+        self._host.alarm("a snapshot is refused: its rows are not those that its primary counted", bucket=copy.bucket,
+                         term=self._term, seq=staging.position.commit, ours=ours, theirs=theirs, primary=self._primary)
+        self._discard()
+        self._host.effects.send(self._primary, Differs(copy.bucket, self._term, staging.position.commit, *ours))
 
     def _discard(self) -> None:
         if self._staging is not None:

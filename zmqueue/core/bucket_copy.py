@@ -14,6 +14,7 @@ from zmqueue.core.log import KEEP_BYTES, KEEP_ENTRIES, Log
 from zmqueue.core.machine import Machine
 from zmqueue.core.operations import Operation
 from zmqueue.core.packets import Entry
+from zmqueue.core.sums import NO_ROWS, Sum
 from zmqueue.core.tables import Tables
 
 
@@ -36,14 +37,16 @@ class Listener(Protocol):
 class BucketCopy:
     """One bucket's log, commit index and machine. A node that has no copy yet has an empty one without rows."""
 
-    __slots__ = ("_copies", "_flushed", "_moved", "_tables", "at", "bucket", "commit", "generation", "log", "machine",
-                 "number", "own")
+    __slots__ = ("_added", "_copies", "_flushed", "_moved", "_tables", "added", "at", "bucket", "commit", "generation",
+                 "log", "machine", "number", "own")
 
-    def __init__(self, bucket: int, tables: Tables, copies: Copies) -> None:
+    def __init__(self, bucket: int, tables: Tables, copies: Copies, *, damaged: bool = False) -> None:
+        """A damaged copy is not looked at: there is none, until it is deleted."""
         self.bucket = bucket
         self._tables = tables
         self._copies = copies
-        self._open(copies.position(bucket))
+        position = copies.position(bucket)
+        self._open(Position(generation=position.generation) if damaged else position)
         self.own = self._flushed = self.log.end     # it was read from the disk
 
     def _open(self, position: Position) -> None:
@@ -52,7 +55,8 @@ class BucketCopy:
         self.at = position.at               # bucket time of the last applied entry
         self.generation = position.generation
         self.log = Log(self._tables, position.copy, position.base_seq, position.base_term, position.commit)
-        self.machine = Machine(self._tables, position.copy)
+        self.machine = Machine(self._tables, position.copy, Sum(position.count, position.digest))
+        self._added = self.added = position.commit, NO_ROWS   # (entry, what was added up to it), as on the disk
         self._moved = False                 # the position row is behind
 
     def create(self) -> None:
@@ -66,6 +70,16 @@ class BucketCopy:
         if self.number != NO_COPY:
             self._moved = True
             self.save()
+
+    def counted(self, was: Sum, added: Sum) -> None:
+        """All rows were counted, of a copy that an earlier version wrote (see `Machine.counted_as`)."""
+        self.machine.counted_as(was, added)
+        self._moved = True
+
+    def forsake(self) -> None:
+        """The copy is damaged: have none. What lies on the disk stays there until it may be deleted (D1)."""
+        self._open(Position(generation=self.generation))
+        self.own = self._flushed = self.log.end
 
     def give_up(self, generation: int) -> None:
         """The bucket went on without this copy (C12): have none, in the batch of the state that says so."""
@@ -138,15 +152,19 @@ class BucketCopy:
         if self._moved:
             self._moved = False
             self._copies.write(self.bucket, Position(
-                self.number, self.log.base_seq, self.log.base_term, self.commit, self.at, self.generation))
+                self.number, self.log.base_seq, self.log.base_term, self.commit, self.at, self.generation,
+                *self.machine.sum))
 
     def flush(self) -> None:
         """A batch ends here: it holds everything up to the present end."""
         self.save()
         self._flushed = self.end
+        if not self.machine.counted:
+            self._added = self.commit, self.machine.added
 
     def durable(self) -> bool:
         """The batch of the last `flush` is on disk; say whether more of the log is than before."""
+        self.added = self._added
         if self.own >= self._flushed:
             return False
         self.own = self._flushed

@@ -93,7 +93,7 @@ class Copies:
     def create(self, bucket: int, generation: int = 1) -> Position:
         """Make an empty live copy."""
         assert bucket not in self._positions, "a bucket has one live copy"
-        position = Position(self._draw(), generation=generation)
+        position = Position(self._draw(), generation=generation, count=0)
         self.write(bucket, position)
         return position
 

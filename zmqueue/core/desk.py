@@ -67,6 +67,11 @@ class Desk:
         self._chores: dict[type[Operation], int] = {}  # the last entry of each kind of chore: one at a time
         self._forget_at = 0.0                          # when to look again for what may be forgotten
 
+    @property
+    def halted(self) -> str:
+        """Why nobody can serve this bucket; "": somebody can, or nothing is known of it."""
+        return self._replica.halted
+
     # --- what the replica tells ---
 
     def entered(self, now: float) -> None:

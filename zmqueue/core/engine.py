@@ -14,6 +14,7 @@ from zmqueue.core.agreement import Agreement, Superseded
 from zmqueue.core.amending import Amending
 from zmqueue.core.ballots import Accept, Accepted, Hello, Join, Nack, Prepare, Promise, StateIs, Want
 from zmqueue.core.copies import Copies
+from zmqueue.core.damage import Tally
 from zmqueue.core.effects import Effects
 from zmqueue.core.front import Front
 from zmqueue.core.generations import GENERATION
@@ -28,6 +29,7 @@ from zmqueue.core.packets import (
     Ask,
     Code,
     CopyReply,
+    Differs,
     EndSession,
     Envelope,
     Extend,
@@ -52,8 +54,9 @@ from zmqueue.core.packets import (
     Submit,
     Watch,
 )
-from zmqueue.core.replication import Replica, Role
+from zmqueue.core.replication import Replica, Replication, Role
 from zmqueue.core.room import PLENTY, Room
+from zmqueue.core.scrub import Scrub
 from zmqueue.core.standing import MajorityWatch, survey
 from zmqueue.core.state import Agreed, ClusterState, Status
 from zmqueue.core.suspicion import FaultDetector
@@ -80,7 +83,7 @@ _STOOD_STILL = ("this node stood still (its process was stopped, its machine sle
                 "what it answers waits for the other replicas as ever")
 
 _CONSENSUS = (Hello, StateIs, Want, Prepare, Promise, Accept, Accepted, Nack, Join)
-_REPLICATION = (Append, Ack, Nak, Lost, Ahead, Snap, SnapMore)
+_REPLICATION = (Append, Ack, Nak, Lost, Ahead, Snap, SnapMore, Differs)
 _FOR_FRONT = (Submit, Ask, Lease, Settling, Extend, GiveBack, Keepalive, Watch, EndSession, GetQueues)
 
 
@@ -113,6 +116,7 @@ class Engine:
         self.replicas: dict[int, Replica] = {}
         self.front: Front | None = None
         self.host: Host | None = None
+        self.scrub: Scrub | None = None
         self.strangers = 0                 # messages of another cluster or of a refused peer, dropped
         self._tables = tables
         self._now = now
@@ -213,7 +217,7 @@ class Engine:
             self.effects.note("refused a node on a disk from before the cluster was recovered", node=node,
                               lineage=lineage, now=state.lineage)
 
-    def _replicate(self, sender: str, packet: Append | Ack | Nak | Lost | Ahead | Snap | SnapMore, now: float) -> None:
+    def _replicate(self, sender: str, packet: Replication, now: float) -> None:
         member = None if self.state is None else self.state.by_id(sender)
         replica = self.replicas.get(packet.bucket)
         if member is not None and replica is not None:
@@ -316,10 +320,11 @@ class Engine:
         catching_up = tuple((replica.bucket, number) for replica in self._active if replica.role is Role.PRIMARY
                             for number in replica.facts().catching_up)
         found = survey(state, self.detector, self._active, now)
+        tally = Tally() if self.host is None else self.host.marks.tally
         self.effects.send(client, MembersReply(
             packet.request, state.epoch, found.majority, tuple(sorted(self.detector.suspects(now))), catching_up,
-            disk_short=self._room.short, number=self.agreement.number or 0, missing=found.missing,
-            halted=found.halted))
+            tally.corrupt, tally.repaired, disk_short=self._room.short, number=self.agreement.number or 0,
+            missing=found.missing, halted=found.halted))
 
     def _tell_copy(self, client: bytes, packet: GetCopy, state: ClusterState) -> None:
         replica = self.replicas.get(packet.bucket)
@@ -361,7 +366,8 @@ class Engine:
             replica.tick(now)
             if replica.role is Role.NONE and replica.removable(now):
                 self._remove(replica, now)
-        assert self.front is not None and self.host is not None
+        assert self.front is not None and self.host is not None and self.scrub is not None
+        self.scrub.tick(self.replicas, now)
         self._amending.tick(now)
         self.front.tick(now, wall)
         self.host.copies.sweep()
@@ -424,6 +430,7 @@ class Engine:
         if self.host is None:
             copies = Copies(self._tables)
             self.host = Host(number, self.config.incarnation, self._tables, self.effects, copies, self.agreement.want)
+            self.scrub = Scrub(self.host, now)
             self.front = Front(self.effects, state, self.config.limits)
             self.disk_has(self._room)
             for bucket in range(state.buckets):
@@ -451,7 +458,9 @@ class Engine:
         """
         if self._forgotten_at is None:
             self._forgotten_at = now
-        self.replicas, self._active, self.front, self.host = {}, (), None, None
+        if self.scrub is not None:
+            self.scrub.close()
+        self.replicas, self._active, self.front, self.host, self.scrub = {}, (), None, None, None
         self._flushed.clear()
 
     def _open(self, bucket: int) -> Replica:
@@ -485,7 +494,16 @@ class Engine:
             "buckets_backup": roles.count(Role.BACKUP),
             "alarms": 0 if self.host is None else self.host.alarms,
             "strangers": self.strangers,
+            **self._damage_facts(),
         }
         if self.front is not None:
             facts.update(self.front.statistics())
         return facts
+
+    def _damage_facts(self) -> dict[str, int]:
+        host, scrub = self.host, self.scrub
+        if host is None or scrub is None:
+            return dict.fromkeys(("corrupt", "repaired", "damaged", "diverged", "scrubbed_rows", "scrub_rounds"), 0)
+        tally = host.marks.tally
+        return {"corrupt": tally.corrupt, "repaired": tally.repaired, "damaged": len(host.marks.buckets),
+                "diverged": host.diverged, "scrubbed_rows": scrub.rows, "scrub_rounds": scrub.rounds}

@@ -108,6 +108,8 @@ class Front:
         checks.check_bucket(packet.bucket, office.settings)
         desk = self.desks.get(packet.bucket)
         if desk is None or not desk.serving:
+            if desk is not None and (why := desk.halted):
+                raise Refusal(Code.NOT_SERVING, why)
             office.not_primary(client, packet.request, unknown=False)
             return
         match packet:

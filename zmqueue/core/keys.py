@@ -27,6 +27,9 @@ _MOMENT_AND_ORDER = struct.Struct(">QQ")
 COPY_BYTES = _NUMBER.size
 """The copy's number at the front of each key."""
 
+MOMENT_BYTES = _ORDER.size
+"""The time that follows it in a DELAYED or ENDED key."""
+
 rank = _RANK.pack
 """The end of a READY key: `rank(255 - priority, order)`."""
 
@@ -85,11 +88,6 @@ def moment_of(key: bytes) -> int:
 def id_in_ended(key: bytes) -> bytes:
     """The message in an ENDED key."""
     return key[COPY_BYTES + _ORDER.size:]
-
-
-def id_after_moment(key: bytes) -> bytes:
-    """The message in an ENDED key that comes without its copy."""
-    return key[_ORDER.size:]
 
 
 def id_in_lease(key: bytes) -> bytes:

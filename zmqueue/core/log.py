@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from zmqueue.core.keys import copy_prefix
 from zmqueue.core.operations import Operation, decode
 from zmqueue.core.packets import Entry
-from zmqueue.core.tables import Table, Tables, span
+from zmqueue.core.tables import RowMissing, Table, Tables, span
 
 KEEP_ENTRIES = 4_096
 """Entries kept below the commit index: some seconds of a busy bucket, what a restarted replica has missed."""
@@ -52,7 +52,9 @@ class Log:
         self.base_seq = base_seq
         self.base_term = base_term
         self.end = self._last_seq()
-        assert base_seq <= commit <= self.end, "what is committed is in the log or below its base"
+        assert base_seq <= commit, "what is below the base is committed"
+        if self.end < commit:
+            raise RowMissing(Table.LOG, self._key(self.end + 1))
         self._operations: dict[int, Operation] = {}     # decoded, of entries that are not applied yet
         self._cache: dict[int, Entry] = {}              # the entries from _cached_from to the end
         self._cached_from = commit + 1
@@ -106,7 +108,10 @@ class Log:
 
     def _read(self, seq: int, number: int) -> list[Entry]:
         rows = self._tables.scan(Table.LOG, self._key(seq), self._key(self.end + 1), number)
-        assert len(rows) == min(number, self.end + 1 - seq), f"entries from {seq} on are missing in the log"
+        last = min(seq + number - 1, self.end)
+        if last >= seq and (len(rows) != last + 1 - seq or rows[-1][0] != self._key(last)):
+            there = {key for key, _ in rows}
+            raise RowMissing(Table.LOG, next(key for key in map(self._key, range(seq, last + 1)) if key not in there))
         return [(_TERM.unpack_from(row)[0], row[_TERM.size:]) for _, row in rows]
 
     def _key(self, seq: int) -> bytes:

@@ -78,6 +78,8 @@ class Append(msgspec.Struct, array_like=True, frozen=True, tag=10, gc=False):
     entries: tuple[Entry, ...]
     commit: int
     rid: int
+    count: int = -1                        # the sum of the primary's rows at `commit` (`sums`); -1: it is not known
+    digest: int = 0
 
 
 class Ack(msgspec.Struct, array_like=True, frozen=True, tag=11, gc=False):
@@ -130,6 +132,8 @@ class Snap(msgspec.Struct, array_like=True, frozen=True, tag=15, gc=False):
     at: int                                # bucket time of the snapshot
     rows: tuple[tuple[int, bytes, bytes], ...]   # (table's number, key, value)
     rid: int
+    count: int = -1                        # in the last chunk: the sum of all rows (`sums`); -1: it is not known
+    digest: int = 0
 
 
 class SnapMore(msgspec.Struct, array_like=True, frozen=True, tag=16, gc=False):
@@ -139,6 +143,16 @@ class SnapMore(msgspec.Struct, array_like=True, frozen=True, tag=16, gc=False):
     term: int
     snapshot: SnapshotId
     index: int
+
+
+class Differs(msgspec.Struct, array_like=True, frozen=True, tag=17, gc=False):
+    """Alarm (D3): this is the sum of the rows at `seq`, of mine or of your snapshot's; you said another one."""
+
+    bucket: int
+    term: int
+    seq: int
+    count: int
+    digest: int
 
 
 # --- clients' requests ----------------------------------------------------------------------------------------------
@@ -400,7 +414,7 @@ class CopyReply(msgspec.Struct, array_like=True, frozen=True, tag=50, gc=False):
 
 
 Consensus = Hello | StateIs | Want | Prepare | Promise | Accept | Accepted | Nack | Join
-Replication = Append | Ack | Nak | Lost | Ahead | Snap | SnapMore
+Replication = Append | Ack | Nak | Lost | Ahead | Snap | SnapMore | Differs
 Request = (GetState | Submit | Ask | Lease | Settling | Extend | GiveBack | Keepalive | Watch | EndSession
            | GetQueues | GetMembers | GetCopy | Amend)
 Reply = (StateReply | Confirmed | Answer | Granted | Alive | Hint | QueuesReply | MembersReply | NotPrimary | Refused

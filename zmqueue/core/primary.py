@@ -14,10 +14,11 @@ from zmqueue.core.counting import Counting, Flaps
 from zmqueue.core.host import Host
 from zmqueue.core.log import PINNED_BYTES, PINNED_ENTRIES
 from zmqueue.core.operations import Operation, encode
-from zmqueue.core.packets import Ack, Append, Nak, Snap, SnapMore
+from zmqueue.core.packets import Ack, Append, Differs, Nak, Snap, SnapMore
 from zmqueue.core.peers import APPEND_BYTES, APPEND_ENTRIES, Peer
 from zmqueue.core.snapshot import CHUNK_AGAIN, GIVE_UP, begin
 from zmqueue.core.state import ClusterState
+from zmqueue.core.sums import Sum
 
 Made = dict[tuple[int, bool], tuple[Append, int]]
 """The Appends of one turn and their bytes, by (entry before, with entries?): peers at the same point share one."""
@@ -145,6 +146,15 @@ class PrimarySide:
         """R15b: a replica has committed something else than what stands here."""
         self._alarm("a replica has committed another entry than this primary", peer, now)
 
+    def differs(self, peer: Peer, packet: Differs) -> None:
+        """D3: a replica has other rows than these, or got other rows in a snapshot than were counted here."""
+        self._host.differs("a replica's rows are not the same as here", self._copy.bucket, term=self.term,
+                           seq=packet.seq, theirs=Sum(packet.count, packet.digest), replica=peer.address)
+        if peer.sending is not None:
+            self._end_snapshot(peer)
+            peer.behind = True             # another one, when the rows are counted
+        self._wake()
+
     def more(self, peer: Peer, packet: SnapMore, now: float) -> None:
         """The chunk of the snapshot before `index` is on the learner's disk."""
         sending = peer.sending
@@ -222,7 +232,7 @@ class PrimarySide:
         assert prev_term is not None, "what is sent follows an entry of this log"
         entries = log.entries(prev_seq, APPEND_ENTRIES, APPEND_BYTES) if with_entries else ()
         append = Append(self._copy.bucket, self.term, self._state.epoch, prev_seq, prev_term, entries,
-                        self._copy.commit, self._rid)
+                        self._copy.commit, self._rid, *self._copy.machine.sum)
         self._rid_sent = True
         made[prev_seq, with_entries] = append, sum(len(data) for _, data in entries)
         return made[prev_seq, with_entries]
@@ -239,6 +249,8 @@ class PrimarySide:
 
     def _begin_snapshot(self, peer: Peer, now: float) -> None:
         host = self._host
+        if self._copy.bucket in host.suspects:
+            return                         # first these rows are counted: it might be one like the one before
         sending = begin(host.tables, host.copies, self._copy.bucket, self._copy.log,
                         (host.number, host.incarnation), now)
         if sending is None:
@@ -256,7 +268,7 @@ class PrimarySide:
         peer.rid_sent = self._rid
         self._host.effects.send(peer.address, Snap(
             self._copy.bucket, self.term, self._state.epoch, sending.id, sending.index, sending.last, sending.seq,
-            sending.seq_term, sending.position.at, sending.rows, self._rid))
+            sending.seq_term, sending.position.at, sending.rows, self._rid, *sending.sum))
 
     def _end_snapshot(self, peer: Peer) -> None:
         if peer.sending is not None:

@@ -17,8 +17,9 @@ from zmqueue.core.copies import NO_COPY
 from zmqueue.core.counting import REPEAT_EVERY, Flaps
 from zmqueue.core.host import BRANCH, Host
 from zmqueue.core.machine import Machine
+from zmqueue.core.mending import Mending
 from zmqueue.core.operations import Operation
-from zmqueue.core.packets import Ack, Ahead, Append, Lost, Nak, Snap, SnapMore
+from zmqueue.core.packets import Ack, Ahead, Append, Differs, Lost, Nak, Snap, SnapMore
 from zmqueue.core.primary import PrimarySide
 from zmqueue.core.state import ClusterState
 
@@ -31,7 +32,7 @@ DELETE_AFTER = 60.0
 TIGHT = {"entries_max": 256, "bytes_max": 1 << 20}
 """How long a log is kept on a node that is short of disk: a learner there gets a snapshot sooner."""
 
-Replication = Append | Ack | Nak | Lost | Ahead | Snap | SnapMore
+Replication = Append | Ack | Nak | Lost | Ahead | Snap | SnapMore | Differs
 
 
 class Role(enum.Enum):
@@ -41,6 +42,7 @@ class Role(enum.Enum):
     BACKUP = "backup"        # learners too
     PRIMARY = "primary"
     STOPPED = "stopped"      # it was primary, and an alarm says that it must not serve (R15)
+    DAMAGED = "damaged"      # its copy is damaged: it is nothing to the bucket, whatever the state says (D1)
 
 
 class Facts(NamedTuple):
@@ -84,7 +86,8 @@ class Replica:
         self.role = Role.NONE
         self.term = 0
         self.state: ClusterState | None = None
-        self.copy = BucketCopy(bucket, host.tables, host.copies)
+        self.mending = Mending(bucket, host)
+        self.copy = BucketCopy(bucket, host.tables, host.copies, damaged=self.mending.damaged)
         self._host = host
         self._side: PrimarySide | BackupSide | None = None
         self._flaps = Flaps()
@@ -126,6 +129,7 @@ class Replica:
         self._note_drops(state, now)
         self.state = state
         self._note_generation(state)
+        self.mending.entered(state)
         self._note_need(state, now)
         term, role = state.terms[self.bucket], self._role_in(state)
         if term != self.term or self.role not in (role, Role.STOPPED):
@@ -156,6 +160,8 @@ class Replica:
         me = state.member(self._host.number)
         if me is None or not state.placement_known:
             return Role.NONE
+        if self.mending.damaged:
+            return Role.DAMAGED
         if state.primary(self.bucket) == me.number and me.incarnation == self._host.incarnation:
             return Role.PRIMARY                    # R2: named by its own state, as what runs
         replica = me.number in state.in_sync[self.bucket] or me.number in state.desired(self.bucket)
@@ -194,6 +200,20 @@ class Replica:
         self.role, self._side = Role.STOPPED, None
         self._asked_at = float("-inf")
         self.listener.entered(now)
+
+    def condemn(self, what: str, now: float) -> None:
+        """The copy is found to be damaged: it is nothing to anybody any more, from here on (D1)."""
+        if self._side is not None:
+            self._side.close()
+        self.mending.condemn(self.copy.number, self.term, what)
+        self.copy.forsake()
+        self.role, self._side = Role.DAMAGED, None
+        self.listener.entered(now)
+
+    @property
+    def halted(self) -> str:
+        """Why nothing is served, where no other node can serve either (D2); "": that is not so."""
+        return "" if self.state is None else self.mending.why(self.state)
 
     def _note_drops(self, state: ClusterState, now: float) -> None:
         """R17: who left the in-sync set while up and desired was dropped."""
@@ -266,7 +286,7 @@ class Replica:
             return
         self._to_primary(sender, packet, now)
 
-    def _to_primary(self, sender: int, packet: Ack | Nak | Lost | Ahead | SnapMore, now: float) -> None:
+    def _to_primary(self, sender: int, packet: Ack | Nak | Lost | Ahead | SnapMore | Differs, now: float) -> None:
         side = self.primary
         peer = None if side is None else side.peers.get(sender)
         if side is None or peer is None:
@@ -282,6 +302,8 @@ class Replica:
                 side.lost(peer, now)
             case Ahead():
                 side.ahead(peer, now)
+            case Differs():
+                side.differs(peer, packet)
 
     def _other_term(self, sender: int, packet: Replication, now: float) -> None:
         """A primary of another term: one of the two does not know the newest state (R7: acks do not cross terms)."""
@@ -315,6 +337,10 @@ class Replica:
 
     def tick(self, now: float) -> None:
         """Do what is due. To be called every 20 to 50 ms."""
+        if self.role is Role.DAMAGED:
+            assert self.state is not None, "roles come with states"
+            self.mending.tick(self.state, now)
+            return
         side = self.primary
         if side is not None:
             side.tick(now)

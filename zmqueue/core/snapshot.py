@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from zmqueue.core.copies import COPIED, SENDINGS_MAX, Copies, Position, position_in
 from zmqueue.core.keys import copy_prefix
 from zmqueue.core.log import Log
 from zmqueue.core.packets import Snap, SnapMore, SnapshotId
+from zmqueue.core.sums import MASK, UNKNOWN, Sum, digest_of
 from zmqueue.core.tables import Snapshot, Tables, rows, span
 
 CHUNK_BYTES = 1 << 20
@@ -65,6 +68,11 @@ class Sending:
         """False once the store had to close the view: begin a new snapshot."""
         return self._view.valid
 
+    @property
+    def sum(self) -> Sum:
+        """What the last chunk says of all rows, so that the learner sees whether it has got them."""
+        return Sum(self.position.count, self.position.digest) if self.last else UNKNOWN
+
     def next_chunk(self, now: float) -> None:
         """Go on to the next chunk."""
         assert not self.last, "after the last chunk there is none"
@@ -109,7 +117,7 @@ def begin(tables: Tables, copies: Copies, bucket: int, log: Log, member: tuple[i
 class Staging:
     """The copy into which a learner gathers the chunks of one snapshot."""
 
-    __slots__ = ("_copies", "_prefix", "_tables", "id", "index", "position")
+    __slots__ = ("_copies", "_digest", "_prefix", "_rows", "_tables", "id", "index", "position")
 
     def __init__(self, first: Snap, tables: Tables, copies: Copies, generation: int) -> None:
         self._tables = tables
@@ -119,6 +127,7 @@ class Staging:
         copy = copies.receive()
         self.position = Position(copy, first.seq, first.seq_term, first.seq, first.at, generation)
         self._prefix = copy_prefix(copy)
+        self._rows = self._digest = 0
 
     def write(self, chunk: Snap) -> None:
         """Write the chunk that comes next."""
@@ -128,7 +137,18 @@ class Staging:
             by_table.setdefault(number, []).append((self._prefix + key, value))
         for number, written in by_table.items():
             self._tables.put_many(COPIED[number], written)
+            self._rows += len(written)
+            self._digest += digest_of(number, written, len(self._prefix))
         self.index += 1
+
+    @property
+    def sum(self) -> Sum:
+        """Of the rows that were written."""
+        return Sum(self._rows, self._digest & MASK)
+
+    def whole(self) -> Position:
+        """The position of the copy, all of whose rows are here."""
+        return replace(self.position, count=self._rows, digest=self.sum.digest)
 
     def more(self, bucket: int, term: int) -> SnapMore:
         """What is said once everything so far is on disk."""

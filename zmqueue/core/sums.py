@@ -16,13 +16,14 @@ that is agreed, as anything does that changes what applying an operation means.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 from zlib import crc32
 
 from zmqueue.core.copies import COPIED, UNCOUNTED
 from zmqueue.core.hashing import hash64
 from zmqueue.core.ids import ID_BYTES
-from zmqueue.core.keys import copy_prefix, id_after_moment
+from zmqueue.core.keys import COPY_BYTES, MOMENT_BYTES, copy_prefix
 from zmqueue.core.operations import State
 from zmqueue.core.tables import Table, View, rows, span
 
@@ -66,26 +67,27 @@ NO_ROWS = Sum(0, 0)
 UNKNOWN = Sum(UNCOUNTED, 0)
 
 
-def term(number: int, key: bytes, value: bytes) -> int:
-    """What one row adds to the digest. `number`: its table's place in COPIED; `key`: without the copy's number."""
+def digest_of(number: int, found: Iterable[tuple[bytes, bytes]], skip: int = 0) -> int:
+    """What rows of one table add to the digest; not reduced. `number`: the table's place in COPIED; `skip`: bytes of
+    the keys that are not the copy's own, its number."""
     match COPIED[number]:
         case Table.MESSAGES | Table.COUNTS:
-            crc = crc32(value, crc32(key))
+            crcs = [crc32(value, crc32(key[skip:])) for key, value in found]
         case Table.BODIES | Table.LEASES:
-            crc = crc32(key)
+            crcs = [crc32(key[skip:]) for key, _ in found]
         case Table.ENDED:
-            crc = crc32(id_after_moment(key))
+            skip += MOMENT_BYTES
+            crcs = [crc32(key[skip:]) for key, _ in found]
         case _:
-            crc = crc32(value[:ID_BYTES])
-    return WEIGHTS[number] * crc
+            crcs = [crc32(value[:ID_BYTES]) for _, value in found]
+    return WEIGHTS[number] * sum(crcs)
 
 
 def sum_of(view: View, copy: int) -> Sum:
     """Count all rows of a copy. It reads them all: for looking at a disk that nobody works on."""
-    prefix = copy_prefix(copy)
     count = digest = 0
     for number, table in enumerate(COPIED):
-        for key, value in rows(view, table, *span(prefix)):
-            count += 1
-            digest += term(number, key[len(prefix):], value)
+        found = list(rows(view, table, *span(copy_prefix(copy))))
+        count += len(found)
+        digest += digest_of(number, found, COPY_BYTES)
     return Sum(count, digest & MASK)
