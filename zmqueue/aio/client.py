@@ -7,6 +7,7 @@ import contextlib
 import os
 import weakref
 from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
@@ -129,8 +130,8 @@ class Client(Face[Ticket, Message]):
             await finished
         except BaseException:                            # cancelled, or the loop ends
             handover.leave(finished)
-            self._transport.post(self._core.withdraw, errand.call)
             raise
+        handover.took(finished)
         return errand.end()
 
     def _handover(self) -> Handover:
@@ -138,9 +139,9 @@ class Client(Face[Ticket, Message]):
         loop = asyncio.get_running_loop()
         handover = self._handovers.get(loop)
         if handover is None:
-            kept = {loop: handover for loop, handover in self._handovers.items() if not loop.is_closed()}
-            handover = kept[loop] = Handover(loop)
-            self._handovers = kept
+            for closed in [loop for loop in self._handovers if loop.is_closed()]:
+                self._handovers.pop(closed).dissolve()       # what they waited for goes back
+            handover = self._handovers[loop] = Handover(loop, partial(self._transport.post, self._core.withdraw))
         return handover
 
 

@@ -21,8 +21,10 @@ Action = Callable[[], object]
 class Handover:
     """To one loop. `put` may be called from any thread; everything else belongs to the loop's."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, withdraw: Callable[[Call[Any]], None]) -> None:
+        """`withdraw`: told of each call whose caller is gone with the loop."""
         self.loop = loop
+        self._withdraw = withdraw
         self._put: deque[Action] = deque()
         self._woken = False                              # the loop will look
         self._waiting: dict[asyncio.Future[None], Call[Any]] = {}
@@ -52,17 +54,28 @@ class Handover:
         self._waiting[future] = call
 
         def ended(_: Call[Any]) -> None:
-            self.put(partial(self._finished, future))
+            if not self.put(partial(self._finished, future)):
+                self._withdraw(call)
 
         call.notify = ended
         return future
 
     def leave(self, future: asyncio.Future[None]) -> None:
-        """Nobody waits for it any more."""
+        """Its caller waits no longer, was cancelled, say."""
+        call = self._waiting.pop(future, None)
+        if call is not None:
+            self._withdraw(call)
+
+    def dissolve(self) -> None:
+        """The loop is closed, and whoever waited there is gone with it."""
+        for future in list(self._waiting):
+            self.leave(future)
+
+    def took(self, future: asyncio.Future[None]) -> None:
+        """Its caller has what came of it."""
         self._waiting.pop(future, None)
 
     def _finished(self, future: asyncio.Future[None]) -> None:
-        self._waiting.pop(future, None)
         if not future.done():                            # it may have been cancelled
             future.set_result(None)
 
