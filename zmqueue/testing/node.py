@@ -65,7 +65,7 @@ class VirtualNode:
         self.engine: Engine | None = None
         self.paused = False
         self.ended = ""                    # why the process ended by itself, if it did
-        self.fuse: Fuse | None = None      # where the process is to die
+        self._fuses: dict[Failpoint, Fuse] = {}
         self._cluster = cluster
         self._random = dice
         self._life = 0                     # number of the present process: what was planned for another is void
@@ -156,15 +156,23 @@ class VirtualNode:
             observer.stopped(self)
         self.start()
 
+    def lay(self, fuse: Fuse) -> None:
+        """From now on, the process dies when it gets to the fuse's failpoint; this one or one that starts later."""
+        self._fuses[fuse.point] = fuse
+
+    def clear(self) -> None:
+        """Take all fuses away."""
+        self._fuses.clear()
+
     def _reach(self, point: Failpoint) -> None:
         """The process is at this point; perhaps it dies here."""
-        fuse = self.fuse
-        if fuse is None or fuse.point is not point:
+        fuse = self._fuses.get(point)
+        if fuse is None:
             return
         if fuse.skip:
             fuse.skip -= 1
             return
-        self.fuse = None
+        del self._fuses[point]
         raise Death(fuse)
 
     def _config(self) -> EngineConfig:
@@ -305,7 +313,7 @@ class VirtualNode:
             engine.tick(now, wall)
             self._said = engine.heartbeat(now, wall, 0)
         engine.finish(now)
-        if self.fuse is not None:
+        if self._fuses:
             self._reach_after_events(engine)
         self._perform(engine.take())
         self._end_if_forgotten(engine)
@@ -357,7 +365,7 @@ class VirtualNode:
         engine = self.engine
         assert engine is not None
         self._busy = False
-        if self.fuse is not None:
+        if self._fuses:
             self._reach_after_sync(engine)
         self._chunk = False
         if effects.hold:
@@ -395,12 +403,12 @@ class VirtualNode:
             by_target.setdefault(to, []).append(packet)
         envelope = encode(self.engine.envelope())
         for number, (to, of_target) in enumerate(by_target.items()):
-            if self.fuse is not None:
+            if self._fuses:
                 self._reach_at_send(between if number else None, of_target)
             for observer in self._cluster.observers:
                 observer.left(self, to, of_target)
             self._cluster.deliver(self, to, (envelope, *map(encode, of_target)), of_target)
-            if self.fuse is not None and self.fuse.point is Failpoint.CHUNK_SENT and _has_chunk(of_target):
+            if Failpoint.CHUNK_SENT in self._fuses and _has_chunk(of_target):
                 self._reach(Failpoint.CHUNK_SENT)
 
     def _reach_at_send(self, between: Failpoint | None, packets: Sequence[Packet]) -> None:

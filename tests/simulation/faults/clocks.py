@@ -5,6 +5,9 @@ from __future__ import annotations
 from tests.simulation.faults.scene import Scene, Strike
 from zmqueue.testing import LocalClock
 
+SKEWS_MS = (0, 200, -200, 5_000, -5_000, 60_000, -60_000)
+"""How wrong a wall clock is. A delayed message is late by as much (Q1), and the end of a run waits for it."""
+
 STROBE_S = 2.0
 """Seconds for which a wall clock flickers, at most."""
 
@@ -28,7 +31,7 @@ class ClockFaults:
             clock.skew_ms = 0
 
     def _skew(self) -> int:
-        return self._dice.choice((0, 200, -200, 5_000, -5_000, 60_000, -600_000))
+        return self._dice.choice(SKEWS_MS)
 
     def _jump(self) -> bool:
         self._scene.victim().clock.skew_ms = self._skew()

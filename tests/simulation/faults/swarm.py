@@ -12,12 +12,16 @@ from collections import Counter
 from tests.simulation.faults.beliefs import BeliefFaults
 from tests.simulation.faults.clocks import ClockFaults
 from tests.simulation.faults.disks import DiskFaults
+from tests.simulation.faults.failpoints import FailpointFaults
 from tests.simulation.faults.members import MemberFaults
 from tests.simulation.faults.network import NetworkFaults
 from tests.simulation.faults.processes import ProcessFaults
 from tests.simulation.faults.scene import Scene
 from tests.simulation.workload import Workload
 from zmqueue.testing import VirtualCluster
+
+SHARES = {"heal": 1.0, "failpoint of a snapshot": 0.6}
+"""In how many runs a kind is that is not like the others: what mends, and what seldom finds its moment."""
 
 
 class Faults:
@@ -26,11 +30,12 @@ class Faults:
     def __init__(self, cluster: VirtualCluster, workload: Workload, dice: random.Random) -> None:
         self.scene = scene = Scene(cluster, workload, dice)
         self._network, self._processes = NetworkFaults(scene), ProcessFaults(scene)
-        self._disks, self._clocks = DiskFaults(scene), ClockFaults(scene)
-        families = (self._network, self._processes, self._disks, self._clocks, MemberFaults(scene), BeliefFaults(scene))
+        self._disks, self._clocks, self._failpoints = DiskFaults(scene), ClockFaults(scene), FailpointFaults(scene)
+        families = (self._network, self._processes, self._disks, self._clocks, self._failpoints, MemberFaults(scene),
+                    BeliefFaults(scene))
         share = dice.choice((0.15, 0.3, 0.6))
         self._kinds = {name: strike for family in families for name, strike in family.kinds().items()
-                       if dice.random() < share or name == "heal"}
+                       if dice.random() < SHARES.get(name, share)}
         self._weights = [dice.choice((1, 1, 3, 8)) for _ in self._kinds]
         self._pause = dice.choice((0.2, 0.7, 2.0))
         self._again()
@@ -44,6 +49,7 @@ class Faults:
         """Strike no more, and mend what is broken."""
         self.scene.on = False
         self._network.mend()
+        self._failpoints.mend()
         self._disks.mend()
         self._clocks.mend()
         self._processes.mend()
