@@ -46,6 +46,19 @@ def test_the_help_names_every_command_and_every_command_has_an_example() -> None
     (["node", "--data", "d", "--found", "--disk-reserve", "1MiB"], "16,777,216"),
     (["node", "--data", "d", "--found", "--map-max", "64MiB"], "134,217,728"),
     (["node", "--data", "d", "--found", "--config", "missing.toml"], "missing.toml"),
+    (["adopt", "x", "--from", "abcd", "--seeds", NOBODY], "integer"),
+    (["adopt", "3", "--seeds", NOBODY], "--from"),
+    (["weight", "abcd", "101", "--seeds", NOBODY], "101"),
+    (["weight", "abcd", "--seeds", NOBODY], "N"),
+    (["zone", "abcd", "--seeds", NOBODY], "ZONE"),
+    (["drain", "--seeds", NOBODY], "MEMBER"),
+    (["forget", "abcd"], "--seeds"),
+    (["recover"], "--data"),
+    (["recover", "--data", "d", "collect", "--data", "d"], "behind the step"),
+    (["recover", "collect"], "--data"),
+    (["recover", "plan"], "FILE"),
+    (["recover", "plan", "missing.json"], "missing.json"),
+    (["recover", "apply", "--data", "d", "missing.json"], "missing.json"),
     (["demo", "missing"], "missing"),
     (["demo", "--nodes", "2", "--kill"], "majority"),
     (["demo", "--requests", "0"], "0"),
@@ -71,7 +84,9 @@ def test_a_bad_settings_file_is_2_and_names_the_setting(toml: str, word: str, tm
 
 
 @pytest.mark.parametrize("arguments", [
-    ["status", TOKEN], ["result", TOKEN], ["submit", "q", "x"], ["members"], ["queues"]])
+    ["status", TOKEN], ["result", TOKEN], ["submit", "q", "x"], ["members"], ["queues"],
+    ["adopt", "3", "--from", "abcd"], ["weight", "abcd", "2"], ["zone", "abcd", "cellar"], ["drain", "abcd"],
+    ["forget", "abcd"]])
 def test_without_a_cluster_it_is_3_with_a_document_all_the_same(arguments: list[str]) -> None:
     more = [] if arguments[0] == "result" else ["--timeout", "0.5"]
     ran = zmqueue(*arguments, *more, "--json", seeds=[NOBODY])

@@ -71,6 +71,22 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
                         help="Print one JSON document and nothing else on standard output.")(command)
 
 
+def yes_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--yes."""
+    return click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")(command)
+
+
+def agreed(question: str, *, yes: bool, as_json: bool) -> None:
+    """Return where the operator says yes; end the command where nobody can be asked, or the answer is no."""
+    if yes:
+        return
+    if as_json or not sys.stdin.isatty():
+        fail("nothing was done: this needs your word, so say --yes where there is no terminal to ask at", USAGE,
+             as_json=as_json)
+    if not click.confirm(question, err=True):
+        fail("nothing was done", FAILED)
+
+
 def timeout_option(default: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """--timeout."""
     return click.option("--timeout", type=click.FloatRange(min=0.0), default=default, show_default=True,
@@ -96,9 +112,9 @@ def _plain(value: object) -> object:
     return str(value)
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Columns for a person."""
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, err: bool = False) -> None:
+    """Columns for a person; `err`: beside the command's output."""
     texts = [[str(cell) for cell in row] for row in (headings, *rows)]
     widths = [max(len(row[column]) for row in texts) for column in range(len(headings))]
     for row in texts:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), err=err)

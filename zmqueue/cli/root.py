@@ -17,6 +17,12 @@ COMMANDS: Mapping[str, str] = {
     "work": "Work a queue off with a program.",
     "members": "Who is in the cluster, and who holds what.",
     "queues": "What stands in the queues.",
+    "adopt": "Let a bucket go on from an older copy: its in-sync replicas are dead.",
+    "weight": "Change a member's share of the buckets.",
+    "zone": "Change the zone of a member.",
+    "drain": "Move everything that a member holds to the others.",
+    "forget": "Remove a member that is gone for good.",
+    "recover": "The last resort: a majority of the nodes is lost for good.",
 }
 """The commands in the order of the help, with what they do."""
 
@@ -38,6 +44,16 @@ def _command(name: str) -> click.Command:
         case "members" | "queues":
             from zmqueue.cli import cluster
             return {"members": cluster.members, "queues": cluster.queues}[name]
+        case "adopt":
+            from zmqueue.cli.adopt import adopt
+            return adopt
+        case "weight" | "zone" | "drain" | "forget":
+            from zmqueue.cli import membership
+            return {"weight": membership.weight, "zone": membership.zone, "drain": membership.drain,
+                    "forget": membership.forget}[name]
+        case "recover":
+            from zmqueue.cli.recover import recover
+            return recover
     raise LookupError(f"{name} stands in COMMANDS and is no command")
 
 

@@ -30,6 +30,15 @@ class Run:
     heartbeat_port: int
 
 
+def read(store: Store) -> tuple[str, int] | None:
+    """The node's id, and the incarnation that ran last; None where no node was ever started on this directory."""
+    data = store.get(Table.META, _KEY)
+    if data is None:
+        return None
+    row = msgspec.msgpack.decode(data, type=_Row)
+    return row.id, row.incarnation
+
+
 def begin(store: Store) -> Run:
     """Begin a run: raise the incarnation, on disk before anything else happens (boot() of appendix A)."""
     data = store.get(Table.META, _KEY)
