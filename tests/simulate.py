@@ -2,8 +2,9 @@
 
     python -m tests.simulate --seeds 1000 [--start S] [--json]     many seeds
     python -m tests.simulate --seeds 1 --start S --trace           one of them, with its last events
+    python -m tests.simulate --mutants [NAME ...] [--jobs N] [--json]      plant faults, and show that each is caught
 
-Exit status 0: no violation; 1: some; 2: wrong usage.
+Exit status 0: no violation, or all planted faults caught; 1: a violation, or a fault that was not; 2: wrong usage.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from tests.simulation import test_directed
+from tests.simulation import planted
 from tests.simulation.run import Outcome, run_seed
+from tests.simulation.schedules import SCHEDULES
 
 SHOWN_MAX = 40
 """Lines of a failed run's trace that are shown unless more are asked for."""
@@ -26,6 +28,8 @@ SHOWN_MAX = 40
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line says; return the exit status."""
     options = _options(arguments)
+    if options.mutants is not None:
+        return planted.main(options.mutants, options.jobs, as_json=options.json)
     started = time.perf_counter()
     tell: Callable[[str], None] = (lambda text: print(text, file=sys.stderr)) if options.json else print
     total = Total()
@@ -47,7 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulate", description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=_number, required=True, metavar="N", help="how many seeds to run")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--seeds", type=_number, metavar="N", help="how many seeds to run")
+    what.add_argument("--mutants", nargs="*", metavar="NAME", type=planted.known,
+                      help="plant faults, all or these, and show that each is caught")
+    parser.add_argument("--jobs", type=_number, default=0, metavar="N",
+                        help="faults that are tried at the same time (one on each processor)")
     parser.add_argument("--start", type=_number, default=0, metavar="S", help="the first seed (0)")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--trace", type=_number, nargs="?", const=200, default=0, metavar="LINES",
@@ -91,7 +100,7 @@ class Total:
 
 def _schedules() -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
-    for name, schedule in test_directed.SCHEDULES.items():
+    for name, schedule in SCHEDULES.items():
         try:
             schedule()
         except AssertionError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.simulation.checkers import Violation
+from tests.simulation.checkers.states import States
 from zmqueue.core.agreement import _KEY as STATE_KEY
 from zmqueue.core.ballots import StateIs
 from zmqueue.core.changes import MemberDown, MemberJoined, MemberUp, ReplicaDropped, ReplicaSynced, apply
@@ -78,8 +80,9 @@ class BenchNode:
         assert state is not None
         for _, packet in packets:
             epoch = packet.epoch if isinstance(packet, Append) else shown
-            assert epoch <= self.epoch_on_disk, (
-                f"{packet} leaves {self.member.number}, under epoch {epoch}, before the state is on its disk")
+            if epoch > self.epoch_on_disk:
+                raise Violation(States.NAME, f"{packet} leaves {self.member.number}, under epoch {epoch}, before the "
+                                             "state is on its disk")
         self.left.extend(packets)
 
 

@@ -11,6 +11,7 @@ from tests.simulation.checkers import Violation
 from tests.simulation.checkers.model import BucketModel, Unfit
 from tests.simulation.checkers.states import States
 from zmqueue.core.copies import COPIED, position_in
+from zmqueue.core.damage import marks_in
 from zmqueue.core.effects import Note
 from zmqueue.core.host import ALARM
 from zmqueue.core.keys import copy_prefix
@@ -30,10 +31,11 @@ Key = tuple[str, int]                      # a node's name, a bucket
 class Seen:
     """What was last seen of one replica."""
 
-    __slots__ = ("commit", "copy", "end", "role", "term")
+    __slots__ = ("commit", "copy", "end", "generation", "role", "term")
 
-    def __init__(self, copy: int, commit: int, end: int, role: Role, term: int) -> None:
+    def __init__(self, copy: int, commit: int, end: int, role: Role, term: int, generation: int) -> None:
         self.copy, self.commit, self.end, self.role, self.term = copy, commit, end, role, term
+        self.generation = generation
 
 
 class Logs(Observer):
@@ -46,6 +48,7 @@ class Logs(Observer):
     DECISIONS = "decided on applied state"
     ALARM = "no alarm while disks are honest"
     SNAPSHOT = "a snapshot is the state at its entry"
+    DELETED = "no copy is deleted that may be needed"
 
     def __init__(self, states: States, buckets: int) -> None:
         self.committed: list[list[Entry]] = [[] for _ in range(buckets)]
@@ -100,14 +103,16 @@ class Logs(Observer):
                                 or seen.role is not replica.role or seen.copy != replica.copy.number):
                 self._moved(node, bucket, replica, seen)
                 self._seen[node.name, bucket] = Seen(
-                    replica.copy.number, replica.commit, replica.end, replica.role, replica.term)
+                    replica.copy.number, replica.commit, replica.end, replica.role, replica.term,
+                    replica.copy.generation)
 
     def _moved(self, node: VirtualNode, bucket: int, replica: Replica, seen: Seen | None) -> None:
         log, committed = replica.copy.log, self.committed[bucket]
         known = 0 if seen is None else seen.commit
-        if seen is not None and seen.copy == replica.copy.number and replica.commit < known:
-            raise Violation(self.PREFIXES, f"{node.name} takes back commits of bucket {bucket}: {known} to "
-                                           f"{replica.commit}")
+        if seen is not None and replica.commit < known and (
+                seen.copy == replica.copy.number or not self._may_lose(node, bucket, replica, seen)):
+            checker = self.PREFIXES if replica.copy.number else self.DELETED
+            raise Violation(checker, f"{node.name} takes back commits of bucket {bucket}: {known} to {replica.commit}")
         if seen is not None and seen.copy != replica.copy.number and log.base_seq > known:
             self._snapshot(node, bucket, replica)
         tail = self._tails.setdefault((node.name, bucket), {})
@@ -133,6 +138,17 @@ class Logs(Observer):
             self._name(bucket, replica, tail, 0 if begun or seen is None else seen.end)
         else:
             tail.clear()
+
+    def _may_lose(self, node: VirtualNode, bucket: int, replica: Replica, seen: Seen) -> bool:
+        """True where a copy may be deleted: nobody needs it (R14), it is a lost branch (C12), or it is damaged."""
+        state = None if node.engine is None else node.engine.state
+        member = None if state is None else state.by_id(node.id)
+        if state is None or member is None or replica.copy.generation != seen.generation:
+            return True
+        if bucket in marks_in(node.disk.store):
+            return True
+        in_sync, desired = state.in_sync[bucket], state.desired(bucket)
+        return member.number not in {*in_sync, *desired} and set(desired) <= set(in_sync)
 
     def _commit(self, node: VirtualNode, bucket: int, replica: Replica, seen: Seen | None, seq: int,
                 entry: Entry) -> None:

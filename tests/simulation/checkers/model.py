@@ -35,6 +35,8 @@ class Life:
     state: State
     fencing: int = 0
     deliveries: int = 0
+    until: int = 0                         # bucket time at which the present lease is over
+    request: int = 0                       # of its session, that the present lease answers
     session: bytes = b""
     result: bytes = b""
     settles: dict[tuple[int, int], bytes] = field(default_factory=dict)    # (fencing, how) -> data
@@ -51,6 +53,7 @@ class BucketModel:
     def __init__(self) -> None:
         self.lives: dict[bytes, Life] = {}
         self.forgotten: set[bytes] = set()
+        self.granted: dict[tuple[bytes, int], set[bytes]] = {}     # (session, its request) -> what it was granted
         self.at = 0
 
     def apply(self, seq: int, operation: Operation) -> None:
@@ -63,6 +66,7 @@ class BucketModel:
                 for submission in messages:
                     self._submitted(seq, submission)
             case Leased(grants=grants):
+                self._requested(operation)
                 for held in grants:
                     self._leased(held, operation)
             case Settled(settles=settles):
@@ -70,7 +74,7 @@ class BucketModel:
                     self._settled(settle, operation, operation.due[index])
             case Extended(leases=leases):
                 for held in leases:
-                    self._lease(held)
+                    self._lease(held).until = operation.until
             case Returned(leases=leases):
                 for held in leases:
                     self._returned(held, operation)
@@ -100,12 +104,23 @@ class BucketModel:
         state = State.DELAYED if submission.due else State.READY
         self.lives[submission.id] = Life(seq, submission, state)
 
+    def _requested(self, operation: Leased) -> None:
+        """A lease request is granted once: while anything that it got is held, there is nothing else for it (Q5)."""
+        key = operation.session, operation.request
+        for message_id in self.granted.get(key, ()):
+            life = self.lives.get(message_id)
+            if life is not None and life.state is State.LEASED and (life.session, life.request) == key:
+                raise Unfit(f"lease request {operation.request} is granted again, while {message_id.hex()} is held "
+                            "under it")
+        self.granted[key] = {message_id for message_id, _ in operation.grants}
+
     def _leased(self, held: Held, operation: Leased) -> None:
         life = self._life(held[0], State.READY)
         if held[1] != life.fencing + 1:
             raise Unfit(f"fencing number {held[1]} follows {life.fencing}")
         life.state, life.fencing, life.session = State.LEASED, held[1], operation.session
         life.deliveries += 1
+        life.until, life.request = operation.until, operation.request
         life.sessions[held[1]] = operation.session, operation.request
 
     def _lease(self, held: Held) -> Life:
@@ -126,6 +141,8 @@ class BucketModel:
 
     def _returned(self, held: Held, operation: Returned) -> None:
         life = self._lease(held)
+        if operation.why == Why.EXPIRED and operation.at < life.until:
+            raise Unfit(f"a lease that lasts until {life.until} is taken back at {operation.at}, as expired (Q1)")
         if operation.why in (Why.GIVEN_BACK, Why.UNCLAIMED):
             life.deliveries -= 1
             life.state = State.READY

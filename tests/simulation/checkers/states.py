@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.simulation.checkers import Violation
+from tests.simulation.checkers.steps import Steps
 from zmqueue.core.acceptor import _KEY as ACCEPTOR_KEY
 from zmqueue.core.acceptor import _decoder as acceptor_decoder
 from zmqueue.core.ballots import NO_BALLOT, Ballot
@@ -90,6 +91,7 @@ class States(Observer):
         state = apply(before, value.changes)
         if digest(state) != value.digest:
             raise Violation(self.NAME, f"the changes chosen for epoch {state.epoch} do not give the chosen digest")
+        Steps(before, value.changes, state).check()
         self._choose(state)
 
     def _choose(self, state: ClusterState) -> None:

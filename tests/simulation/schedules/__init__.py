@@ -1,0 +1,13 @@
+"""Directed schedules: runs that are too deep for chance, step by step on the real classes, by name.
+
+`python -m tests.simulate` runs them all; each is shown to find a planted fault (`python -m tests.simulate --mutants`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.simulation.schedules import agreement, deep, queueing, replication, states
+
+SCHEDULES: dict[str, Callable[[], None]] = {
+    **deep.SCHEDULES, **agreement.SCHEDULES, **states.SCHEDULES, **replication.SCHEDULES, **queueing.SCHEDULES}
