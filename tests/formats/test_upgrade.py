@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zmq
 
 import zmqueue
-from tests.cluster.rig import Cluster, eventually
+from tests.cluster.rig import Cluster, NodeProcess, eventually, state_of
 from tests.formats.directories import dump
 from tests.formats.versions import PRESENT, PREVIOUS, Program, Version
+from zmqueue.core.changes import MemberChanged
+from zmqueue.core.host import ALARM
+from zmqueue.core.packets import Amend, Confirmed, Envelope, Refused, decode, encode
 
 pytestmark = pytest.mark.timeout(300)
 ROWS = {"bodies", "messages", "ready", "delayed", "leases", "dead", "ended", "counts"}
@@ -61,10 +65,16 @@ def test_nodes_are_upgraded_one_by_one_and_one_of_them_back_under_load(cluster: 
             cluster.await_whole(client, 3)
             steps = [(0, PRESENT, False), (1, PRESENT, True), (0, PREVIOUS, False), (2, PRESENT, False),
                      (0, PRESENT, True)]
+            answer: object = None
             for index, version, kill in steps:
                 await_progress(submitters)
                 replace(cluster, index, version, kill=kill)
                 cluster.await_whole(client, 3)
+                answer = asked_for_weight(cluster.nodes[index if version is PRESENT else 1], client)
+                if (index, version, kill) != steps[-1]:
+                    assert isinstance(answer, Refused) and "upgrade every node first" in answer.text
+            assert isinstance(answer, Confirmed), "all understand it now"
+            cluster.await_whole(client, 3)
             await_progress(submitters)
         for submitter in submitters:
             confirmed = sum(line.startswith("confirmed") for line in submitter.lines())
@@ -77,7 +87,21 @@ def test_nodes_are_upgraded_one_by_one_and_one_of_them_back_under_load(cluster: 
         for program in programs:
             program.end()
     for node in cluster.nodes:
-        assert "ALARM" not in node.log.read_text().upper(), node.log
+        assert ALARM not in node.log.read_text(), node.log
+
+
+def asked_for_weight(node: NodeProcess, client: zmqueue.Client) -> object:
+    """What a node of this version answers to an operator's change that the one before does not know."""
+    client.members()
+    state = state_of(client)
+    member = state.members[-1]
+    with zmq.Context() as context, context.socket(zmq.DEALER) as line:
+        line.setsockopt(zmq.LINGER, 0)
+        line.connect(node.endpoint)
+        change = MemberChanged(member.number, member.since, member.weight + 1, member.zone)
+        line.send_multipart([encode(Envelope(state.cluster_id, state.lineage)), encode(Amend(1, change))])
+        assert line.poll(30_000), "no answer"
+        return decode(line.recv_multipart()[1])
 
 
 def await_progress(submitters: list[Program], more: int = 20) -> None:
