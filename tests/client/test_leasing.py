@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.client.fakes import without
 from tests.client.rig import NODES, Rig
+from zmqueue.client.calls import LeaseSayCall
 from zmqueue.client.leasing import Holding, LeaseCall, Slots, Subscription
 from zmqueue.core.operations import How, State
 from zmqueue.core.packets import (
@@ -310,6 +311,69 @@ def test_a_settle_that_nobody_confirms_is_of_unknown_fate_and_stays_in_the_keepa
     assert all(packet.holds for packet in rig.packets(Keepalive))
     rig.until_done(settle)
     assert isinstance(settle.error, SettleTimeout) and not settle.error.definite
+
+
+def test_a_lease_is_renewed_no_more_after_a_settle_of_unknown_fate() -> None:
+    """Nobody works on it any more: while its worker lives it must not stay leased for ever."""
+    rig = filled(1)
+    worker = Worker(rig, 1)
+    rig.run(0.5)
+    holding, = worker.got
+    rig.mute = lambda node, reply: isinstance(reply, Confirmed)
+    settle = rig.settle(holding, timeout=3.0)
+    rig.until_done(settle)
+    assert isinstance(settle.error, SettleTimeout)
+    rig.sent.clear()
+    rig.run(5.0)
+    beats = rig.packets(Keepalive)
+    assert beats and all(beat.holds == ((holding.id, holding.fencing, 0),) for beat in beats), "listed, not renewed"
+    rig.run(30.0)
+    assert holding.lost
+    rig.sent.clear()
+    rig.run(5.0)
+    assert all(not beat.holds for beat in rig.packets(Keepalive))
+
+
+def test_a_lease_is_renewed_no_more_after_a_return_that_nobody_confirmed() -> None:
+    rig = filled(1)
+    worker = Worker(rig, 1)
+    rig.run(0.5)
+    holding, = worker.got
+    rig.mute = lambda node, reply: isinstance(reply, Confirmed)
+    call = LeaseSayCall("give back", (holding.id, holding.fencing), rig.now + 3.0)
+    rig.core.say(holding, call, rig.now)
+    rig.until_done(call)
+    assert call.error is not None and not call.error.definite and not holding.renew
+
+
+def test_an_extension_that_nobody_confirmed_leaves_the_lease_to_its_handler() -> None:
+    """It still works on it."""
+    rig = filled(1)
+    worker = Worker(rig, 1)
+    rig.run(0.5)
+    holding, = worker.got
+    rig.mute = lambda node, reply: isinstance(reply, Confirmed)
+    call = LeaseSayCall("extend", (holding.id, holding.fencing), rig.now + 3.0)
+    worker.session.say(holding, call, rig.now, lease_ms=60_000)
+    rig.until_done(call)
+    assert call.error is not None and holding.renew
+
+
+def test_a_hint_from_a_node_that_is_being_asked_waits_for_its_answer() -> None:
+    """To watch it anew would bring the same hint at once, and so on without end."""
+    rig = filled(0)
+    rig.until_done(rig.submit(30))
+    silent = rig.cluster.submits[0][0]
+    rig.mute = lambda node, reply: node == silent and isinstance(reply, Granted)
+    worker = Worker(rig, 1)
+    rig.run(0.5)
+    assert not worker.got and not worker.session.outstanding.keys() - {1, 2, 3}
+    rig.sent.clear()
+    rig.run(3.0)
+    assert 1 <= len(rig.packets(Watch, silent)) <= 6
+    rig.mute = lambda node, reply: False
+    rig.run(10.0)
+    assert len(worker.got) == 1
 
 
 def test_what_comes_when_nobody_wants_it_any_more_is_given_back() -> None:
