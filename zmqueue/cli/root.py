@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, str] = {
     "work": "Work a queue off with a program.",
     "members": "Who is in the cluster, and who holds what.",
     "queues": "What stands in the queues.",
+    "doctor": "Examine the directory of a node that does not run.",
     "adopt": "Let a bucket go on from an older copy: its in-sync replicas are dead.",
     "weight": "Change a member's share of the buckets.",
     "zone": "Change the zone of a member.",
@@ -44,6 +45,9 @@ def _command(name: str) -> click.Command:
         case "members" | "queues":
             from zmqueue.cli import cluster
             return {"members": cluster.members, "queues": cluster.queues}[name]
+        case "doctor":
+            from zmqueue.cli.doctor import doctor
+            return doctor
         case "adopt":
             from zmqueue.cli.adopt import adopt
             return adopt

@@ -14,6 +14,7 @@ from zmqueue.store.errors import (
     StoreError,
     StoreFailed,
     StoreMisused,
+    StoreTruncated,
 )
 from zmqueue.store.lmdb_store import LmdbStatistics, LmdbStore
 from zmqueue.store.memory import MemoryStore
@@ -31,5 +32,6 @@ __all__ = [
     "StoreError",
     "StoreFailed",
     "StoreMisused",
+    "StoreTruncated",
     "open_directory",
 ]

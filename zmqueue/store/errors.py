@@ -33,6 +33,20 @@ class StoreFailed(StoreError):
     """
 
 
+class StoreTruncated(StoreError):
+    """The file ends before what it holds: something cut it off. Definite: nothing was touched.
+
+    It is found before LMDB maps the file, since a page that is not there ends the process (SIGBUS).
+    """
+
+    def __init__(self, path: str, file_bytes: int, missing_bytes: int) -> None:
+        what = (f"{missing_bytes:,} bytes of what it holds lie beyond its end, at {file_bytes:,}" if file_bytes else
+                "it is empty (if no node ever served from this directory, remove it)")
+        super().__init__(f"{path} was cut off: {what}. Keep it aside, and start the node on an empty directory with"
+                         " --join: the other nodes fill it")
+        self.missing_bytes = missing_bytes
+
+
 class StoreMisused(StoreError):
     """A second thread, a forked child, or a closed store or snapshot: the caller's mistake. Nothing was done.
 

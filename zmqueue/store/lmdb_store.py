@@ -22,7 +22,14 @@ import lmdb
 
 from zmqueue.core.tables import Table
 from zmqueue.store.directory import DATA_NAME, sync_directory
-from zmqueue.store.errors import DirectoryInUse, FormatTooNew, StoreError, StoreFailed, StoreMisused
+from zmqueue.store.errors import (
+    DirectoryInUse,
+    FormatTooNew,
+    StoreError,
+    StoreFailed,
+    StoreMisused,
+    StoreTruncated,
+)
 from zmqueue.store.lmdb_reads import (
     Databases,
     LmdbSnapshot,
@@ -32,6 +39,7 @@ from zmqueue.store.lmdb_reads import (
     last_row,
     scan_rows,
 )
+from zmqueue.store.pages import NotAStore, missing_bytes
 from zmqueue.store.records import KEY_BYTES_MAX, check_key, seal, seal_rows
 from zmqueue.store.reserve import DiskRoom, Reserve
 
@@ -44,6 +52,9 @@ READERS_MAX = 32            # open snapshots at one time: about one for each lea
 
 _FORMAT_DATABASE = b"zmqueue"
 _FORMAT_KEY = b"store format"
+_BROKEN = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.BadTxnError, lmdb.CursorFullError)
+"""What LMDB says of pages that cannot be."""
+
 _NOBODY = 0                 # no thread has this identity
 
 
@@ -71,7 +82,8 @@ class LmdbStore:
         `disk_room` is not to be asked then. `map_bytes_max`: beyond that the map does not grow.
 
         Raises FormatTooNew, DirectoryInUse (open in this process already; across processes `open_directory`
-        guards), and StoreFailed where LMDB cannot use the files. All are definite: no row was touched.
+        guards), StoreTruncated, and StoreFailed where LMDB cannot use the files. All are definite: no row was
+        touched.
         """
         self.path = Path(path).resolve()
         self._headroom_bytes = headroom_bytes
@@ -89,6 +101,7 @@ class LmdbStore:
         # LMDB's locks are per process: a second environment on these files would release those of the first.
         if any(store.path == self.path for store in _open_stores):
             raise DirectoryInUse(f"the store {self.path} is already open in this process ({os.getpid()})")
+        _check_whole(self.path / DATA_NAME)
         try:
             made = not self.path.exists()
             self.path.mkdir(mode=0o700, exist_ok=True)
@@ -351,6 +364,9 @@ class LmdbStore:
         """Refuse everything from now on (R18), and return what to raise."""
         if self._failure is None:
             self._failure = f"{doing} in the store {self.path} failed: {error} ({_free_space(self.path)})"
+            if isinstance(error, _BROKEN):
+                self._failure += (". The file's structure is damaged: `zmqueue doctor` says where; keep it aside, and"
+                                  " start the node on an empty directory with --join")
         if self._owner == get_ident():
             self._drop_batch()
         return StoreFailed(f"{self._failure}; the store is unusable until a restart")
@@ -362,6 +378,19 @@ class LmdbStore:
             raise StoreMisused(f"the store {self.path} is closed")
         if self._failure is not None:
             raise StoreFailed(f"{self._failure}; the store is unusable until a restart")
+
+
+def _check_whole(path: Path) -> None:
+    """Raise StoreTruncated where the file ends before what it holds."""
+    try:
+        file_bytes = path.stat().st_size
+        missing = missing_bytes(path) if file_bytes else 1
+    except (FileNotFoundError, NotAStore):
+        return                              # it is made now; or LMDB says what it is
+    except OSError as error:
+        raise StoreFailed(f"cannot read {path}: {error}") from error
+    if missing:
+        raise StoreTruncated(str(path), file_bytes, missing)
 
 
 def _open_databases(environment: lmdb.Environment, path: Path) -> Databases:

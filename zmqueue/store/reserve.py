@@ -69,6 +69,9 @@ class Reserve:
         `reusable_bytes` is asked only where the disk has not plenty.
         """
         reserve, floor = self.reserve_bytes, self.reserve_bytes // FLOOR_SHARE
+        size = os.fstat(self._file).st_size
+        if size < min(used_bytes, self._allocated_bytes):
+            raise OSError(errno.EIO, f"the file has {size:,} bytes and had {self._allocated_bytes:,}: it was cut off")
         self._allocate(used_bytes + reserve, floor)
         free = self._free_bytes()
         ahead = self._ahead(used_bytes)
