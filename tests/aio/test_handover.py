@@ -61,6 +61,16 @@ def test_nothing_that_is_put_is_overlooked(run: Run) -> None:
     run(program())
 
 
+def test_what_is_put_while_the_loop_looks_is_looked_at_as_well(run: Run) -> None:
+    async def program() -> None:
+        handover, done = Handover(asyncio.get_running_loop(), ignore), asyncio.Event()
+        handover.put(lambda: handover.put(lambda: handover.put(done.set)))
+        async with asyncio.timeout(5.0):
+            await done.wait()
+
+    run(program())
+
+
 def test_a_closed_loop_does_no_harm(run: Run) -> None:
     async def program() -> Handover:
         return Handover(asyncio.get_running_loop(), ignore)

@@ -142,6 +142,29 @@ def test_a_handler_that_ends_well_though_it_is_cancelled_has_its_result_kept(run
     run(program())
 
 
+def test_what_was_handed_out_and_not_begun_when_the_worker_stops_goes_back_unbegun(run: Run, node: zmqueue.Node,
+                                                                                  queue: str) -> None:
+    begun: list[object] = []
+
+    async def handler(message: zmqueue.aio.Message) -> None:
+        begun.append(message.payload)
+
+    async def program() -> None:
+        async with zmqueue.aio.Client(node.endpoint) as client:
+            await client.submit(queue, "x")
+            worker = zmqueue.aio.Worker(client, {queue: handler}, lease=LONG_S)
+            await worker.start()
+            end = time.monotonic() + 10.0
+            while not worker.statistics.running:                 # the loop is blocked, so nothing can begin
+                assert time.monotonic() < end
+                time.sleep(0.001)
+            await worker.stop()
+            message, = await client.lease(queue, wait=5.0)
+            assert begun == [] and message.deliveries == 1
+
+    run(program())
+
+
 def test_draining_waits_for_what_runs_and_a_short_grace_cancels_it(run: Run, node: zmqueue.Node, queue: str,
                                                                    caplog: pytest.LogCaptureFixture) -> None:
     begun: list[object] = []

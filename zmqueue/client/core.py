@@ -140,6 +140,7 @@ class ClientCore:
         """Give back at once what the session holds."""
         if session in self._sessions:
             self._sessions.remove(session)
+            self._sender.pump(now)                       # first what is said of its leases, then that it is over
             session.end(now)
 
     # --- what happens ---
