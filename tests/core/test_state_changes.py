@@ -389,11 +389,13 @@ def random_change(state: ClusterState, dice: random.Random) -> Change:
         MemberUp(member.number, incarnation, since, member.nonce, "e", "h"),
         MemberDown(member.number, member.incarnation, since), MemberOut(member.number, member.incarnation, since),
         MemberForgotten(member.number, since), ReplicaSynced(bucket, member.number, term),
-        ReplicaDropped(bucket, member.number, term), ReplicaRetired(bucket, member.number, term)]
+        ReplicaDropped(bucket, member.number, term), ReplicaRetired(bucket, member.number, term),
+        BucketAdopted(bucket, member.number, state.generations[bucket] + 1, term, 0),
+        MemberChanged(member.number, since, dice.choice([0, 1, 1, 3]), dice.choice(["", "cellar"]))]
     return dice.choice(choices)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(60))
 def test_any_changes_keep_what_must_hold(seed: int) -> None:
     dice = random.Random(seed)
     state = founder(buckets=3, replicas=dice.choice([1, 2, 3]))
@@ -410,6 +412,10 @@ def test_any_changes_keep_what_must_hold(seed: int) -> None:
             assert after.terms[bucket] in (state.terms[bucket], after.epoch)
             if after.config(bucket) != state.config(bucket):
                 assert after.terms[bucket] == after.epoch
+            if after.generations[bucket] != state.generations[bucket]:
+                assert after.generations[bucket] == state.generations[bucket] + 1 and len(numbers) == 1
+                assert after.terms[bucket] == after.epoch and not any(map(state.up, state.in_sync[bucket]))
+            assert after.primary(bucket) is not None or not ups     # also where their weight became 0
         for old, new in itertools.product(state.members, after.members):
             if old.number == new.number and old != new:
                 assert new.since == after.epoch         # C8
@@ -460,6 +466,15 @@ def test_a_bucket_with_an_up_in_sync_replica_is_not_adopted() -> None:
     assert apply(state, again).generations[bucket] == 1, "judged on the state as changed so far (C5)"
     after = apply(state, again[::-1])
     assert after.generations[bucket] == 2 and after.in_sync[bucket] == (number,)
+
+
+def test_a_bucket_whose_holder_goes_down_in_the_same_list_is_not_adopted_by_it() -> None:
+    """Nobody has looked at a state in which it was down."""
+    state = cluster(3, replicas=1, min_in_sync=1)
+    holder, = state.in_sync[0]
+    other = next(number for number in (1, 2, 3) if number != holder)
+    after = apply(state, [down(state, holder), adopted(state, 0, other)])
+    assert after.in_sync[0] == (holder,) and after.generations[0] == 1
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 9])

@@ -298,8 +298,10 @@ class _Draft:
 
     def _adopted(self, change: BucketAdopted) -> None:
         bucket, member = change.bucket, self.members.get(change.number)
-        if (not self._in_term(bucket, change.term) or change.generation != self.generations[bucket] + 1
-                or any(self._is_up(number) for number in self.in_sync[bucket])):
+        if not self._in_term(bucket, change.term) or change.generation != self.generations[bucket] + 1:
+            return
+        # In e too: with that term, it is what the operator looked at. Who goes down in this very list was up there.
+        if any(self._is_up(number) or self.before.up(number) for number in self.in_sync[bucket]):
             return
         if member is None or not member.up or member.weight < 1:
             return
