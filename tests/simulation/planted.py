@@ -103,7 +103,8 @@ def try_one(mutant: Mutant, seeds: int = SEEDS_MAX) -> Caught:
                       what, time.perf_counter() - began)
     found = hunt(mutant, seeds)
     if found is None:
-        return Caught(mutant.name, mutant.rule, False, seeds, None, "", False, None, "", time.perf_counter() - began)
+        return Caught(mutant.name, mutant.rule, False, seeds, None, "", False, None, "",
+                      time.perf_counter() - began)
     tried, outcome = found
     return Caught(mutant.name, mutant.rule, True, tried, outcome.seed, outcome.checker, False,
                   run_seed(outcome.seed, 0).passed, outcome.what.splitlines()[0][:SHOWN_MAX], time.perf_counter() - began)

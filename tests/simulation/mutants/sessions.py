@@ -73,7 +73,7 @@ def bucket_time_begins_anew(patch: pytest.MonkeyPatch) -> None:
 
 
 SESSIONS = [
-    mutant(leases_never_expire, "Q1", Ending.WHOLE, deep=True),
+    mutant(leases_never_expire, "Q1", schedule="inherited_lease"),
     mutant(replicated_leases_never_expire, "Q1", schedule="inherited_lease"),
     mutant(leases_expire_by_half, "Q1", Logs.DECISIONS),
     mutant(lost_sessions_keep_their_leases, "Q5", schedule="lost_session"),

@@ -29,9 +29,9 @@ def a_chunk_loses_a_row(patch: pytest.MonkeyPatch) -> None:
 
 def snapshots_are_mixed(patch: pytest.MonkeyPatch) -> None:
     """A chunk goes on with the snapshot that is being gathered, of whichever one it is."""
-    rewrite(patch, BackupSide, "snapshot", ("staging is not None and chunk.snapshot < staging.id", "False"),
-            ("staging is None or staging.id != chunk.snapshot", "staging is None"))
-    rewrite(patch, Staging, "write", ("chunk.snapshot == self.id and", ""))
+    rewrite(patch, BackupSide, "snapshot", (
+        "if staging is None or staging.id != chunk.snapshot:",
+        "if staging is not None:\n        staging.id = chunk.snapshot\n    else:"))
 
 
 def snapshots_are_acked_early(patch: pytest.MonkeyPatch) -> None:
@@ -87,13 +87,13 @@ def a_replica_drops_a_row(patch: pytest.MonkeyPatch) -> None:
 
 
 SNAPSHOTS = [
-    mutant(a_chunk_loses_a_row, "R12", Logs.SNAPSHOT),
-    mutant(snapshots_are_mixed, "R12", Logs.SNAPSHOT, deep=True),
+    mutant(a_chunk_loses_a_row, "R12", Logs.SNAPSHOT, Logs.ALARM),
+    mutant(snapshots_are_mixed, "R12", schedule="two_snapshots"),
     mutant(snapshots_are_acked_early, "R12", Logs.IN_SYNC),
-    mutant(snapshots_go_back, "R12", Logs.PREFIXES, deep=True),
+    mutant(snapshots_go_back, "R12", schedule="late_snapshot"),
     mutant(the_old_copy_is_dropped_first, "R12", Logs.DELETED),
     mutant(half_received_copies_are_swept, "R12", Logs.SNAPSHOT, Ending.EQUAL),
     mutant(orphans_are_deleted, "R14", Logs.IN_SYNC, Logs.DELETED),
-    mutant(copies_are_deleted_early, "R14", Logs.DELETED, deep=True),
+    mutant(copies_are_deleted_early, "R14", schedule="second_copy"),
     mutant(a_replica_drops_a_row, "R12", Ending.EQUAL, Logs.SNAPSHOT),
 ]

@@ -36,6 +36,24 @@ def uncount() -> None:
     world.agree(*synced)
 
 
+def resumed_term() -> None:
+    """R2: the primary has sent an entry and loses it in a crash; a restart later it gives the same seq to another one."""
+    world = World(3, replicas=3)
+    p, b, c = walk(world)
+    world.run(5)
+    p.append(1)
+    for backup in (b, c):
+        world.deliver(Append, p.number, backup.number)      # they hold it; P's own disk does not
+    world.drop()
+    p.crash()
+    p.boot()
+    if not p.plays(Role.PRIMARY):               # not before it is up again, in a new term
+        world.agree(up(world.state, p.number, p.incarnation))
+        world.tell()
+    p.append(2)
+    world.run(20)
+
+
 def late_ack() -> None:
     """R7: C's ack of P's term is slow; N is primary for a while and overwrites what it was for; P is primary again,
     never knew of N, and then the ack arrives."""
@@ -126,6 +144,7 @@ def compacted_at_once(schedule: Callable[[], None]) -> Callable[[], None]:
 
 SCHEDULES: dict[str, Callable[[], None]] = {
     "uncount": in_order(uncount),
+    "resumed_term": resumed_term,
     "late_ack": in_order(late_ack),
     "tail_of_one": in_order(tail_of_one),
     "nak_below_the_floor": compacted_at_once(nak_below_the_floor),
