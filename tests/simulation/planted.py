@@ -106,8 +106,9 @@ def try_one(mutant: Mutant, seeds: int = SEEDS_MAX) -> Caught:
         return Caught(mutant.name, mutant.rule, False, seeds, None, "", False, None, "",
                       time.perf_counter() - began)
     tried, outcome = found
-    return Caught(mutant.name, mutant.rule, True, tried, outcome.seed, outcome.checker, False,
-                  run_seed(outcome.seed, 0).passed, outcome.what.splitlines()[0][:SHOWN_MAX], time.perf_counter() - began)
+    clean, what = run_seed(outcome.seed, 0).passed, outcome.what.splitlines()[0][:SHOWN_MAX]
+    return Caught(mutant.name, mutant.rule, True, tried, outcome.seed, outcome.checker, False, clean, what,
+                  time.perf_counter() - began)
 
 
 def known(name: str) -> str:

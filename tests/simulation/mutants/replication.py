@@ -177,7 +177,7 @@ REPLICATION = [
     mutant(asked_learners_are_uncounted, "R3", schedule="uncount"),
     mutant(synced_before_it_holds_the_tail, "R4", Logs.IN_SYNC, deep=True),
     mutant(nothing_is_evaluated_at_the_start, "R16", schedule="tail_of_one"),
-    mutant(terms_are_not_checked, "R7", Logs.ALARM, Logs.IN_SYNC, Logs.PREFIXES, Logs.PRIMARY, Logs.IDENTITY, deep=True),
+    mutant(terms_are_not_checked, "R7", Logs.ALARM, Logs.IN_SYNC, Logs.PREFIXES, Logs.PRIMARY, Logs.IDENTITY),
     mutant(acks_of_other_terms_count, "R7", schedule="late_ack"),
     mutant(a_restart_resumes_its_term, "R2", schedule="resumed_term"),
     mutant(everybody_in_sync_is_primary, "R2", Logs.PRIMARY, Logs.IN_SYNC, Logs.PREFIXES),

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.simulation.checkers.ending import Ending
 from tests.simulation.checkers.logs import Logs
 from tests.simulation.mutants.planting import mutant, rewrite
 from zmqueue.core.desk import Desk

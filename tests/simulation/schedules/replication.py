@@ -37,7 +37,7 @@ def uncount() -> None:
 
 
 def resumed_term() -> None:
-    """R2: the primary has sent an entry and loses it in a crash; a restart later it gives the same seq to another one."""
+    """R2: the primary has sent an entry and loses it in a crash; after the restart it gives its seq to another one."""
     world = World(3, replicas=3)
     p, b, c = walk(world)
     world.run(5)

@@ -51,8 +51,8 @@ def late_snapshot() -> None:
     world.deliver(Append, to=learner.number)
     world.deliver(Nak, sender=learner.number)
     primary.tick()
-    late = [item for item in world.bag if isinstance(item[2], Snap)]
-    assert len(late) == 1 and late[0][2].last
+    late = [item for item in world.bag if isinstance(item[2], Snap) and item[2].last]
+    assert len(late) == 1
     world.run(10)
     for number in range(20, 30):
         primary.append(number)
