@@ -7,6 +7,8 @@ import pytest
 from tests.simulation.checkers.logs import Logs
 from tests.simulation.checkers.states import States
 from tests.simulation.mutants.planting import mutant, rewrite
+from zmqueue.store import memory
+from zmqueue.store.records import FRAME_BYTES
 from zmqueue.testing.disk import Disk
 from zmqueue.testing.node import VirtualNode
 
@@ -18,6 +20,21 @@ def incarnations_do_not_grow(patch: pytest.MonkeyPatch) -> None:
         "self.nonce = self._random.getrandbits(63)", "self.nonce = self.nonce or self._random.getrandbits(63)"))
 
 
+def checksums_are_ignored(patch: pytest.MonkeyPatch) -> None:
+    """A record is taken for what was written, whatever its checksum says."""
+    patch.setattr(memory, "unseal", lambda table, key, sealed: sealed[FRAME_BYTES:])
+
+
+def acks_do_not_wait_for_the_sync(patch: pytest.MonkeyPatch) -> None:
+    """The shell sends what promises a batch before that is on the disk."""
+    rewrite(patch, VirtualNode, "_perform", (
+        "self._send(effects.now, ", "self._send(effects.now + effects.durable, "))
+    rewrite(patch, VirtualNode, "_after_sync", (
+        "self._send(effects.durable, ", "self._send(effects.durable if effects.hold else [], "))
+
+
 DISK = [
+    mutant(checksums_are_ignored, "R15", schedule="flipped_bit"),
+    mutant(acks_do_not_wait_for_the_sync, "R5", Logs.IN_SYNC, States.NAME),
     mutant(incarnations_do_not_grow, "R2", Logs.IDENTITY, Logs.IN_SYNC, Logs.PREFIXES, States.NAME, deep=True),
 ]
