@@ -102,11 +102,13 @@ def _look(operator: Operator, bucket: int, member_id: str) -> tuple[ClusterState
     said = copies.get(member.id)
     if said is None:
         fail(f"member {member.id} did not say what its copy of bucket {bucket} holds: try again", FAILED)
+    if said.damaged:
+        fail(f"the copy of member {member.id} is damaged: it cannot serve bucket {bucket}", FAILED)
     holders = [state.member(number) for number in state.in_sync[bucket]]
     return state, Report(
         bucket, state.generations[bucket] + 1, member.id, said.end, said.commit, said.unfinished,
         [{"id": holder.id, "status": holder.status.name.lower()} for holder in holders if holder is not None],
-        [other for other, reply in sorted(copies.items()) if _rank(reply) > _rank(said)])
+        [other for other, reply in sorted(copies.items()) if _rank(reply) > _rank(said) and not reply.damaged])
 
 
 def _tell(report: Report) -> None:

@@ -30,7 +30,7 @@ class AmendCall(Call[None]):
     def __init__(self, change: Change, deadline: float) -> None:
         super().__init__(deadline)
         self.change = change
-        self.asked = 0                               # how many nodes were asked
+        self.asked = 0                               # how many times it left
         self.why_not = ""
 
     def expire(self, now: float) -> None:
@@ -67,6 +67,7 @@ class _Asked(Exchange):
         self.amends.again(self.call, now)
 
     def unsent(self, now: float) -> None:
+        self.call.asked -= 1
         self.amends.again(self.call, now)
 
 

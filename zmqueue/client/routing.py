@@ -220,8 +220,9 @@ class Routing:
         before, self.state = self.state, state
         self.installed += 1
         endpoint = {member.number: member.endpoint for member in state.members}
-        self.nodes = tuple(member.endpoint for member in state.members if member.up and member.weight > 0)
         primaries = [state.primary(bucket) for bucket in range(state.buckets)]
+        self.nodes = tuple(member.endpoint for member in state.members
+                           if member.up and (member.weight > 0 or member.number in primaries))
         self._primaries = tuple(endpoint[number] if number is not None else None for number in primaries)
         self._buckets_of = {}
         for bucket, primary in enumerate(self._primaries):

@@ -100,6 +100,11 @@ class Marks:
         self._tables.delete(Table.META, _key(bucket))
         self._count(repaired=1)
 
+    def given_up(self, bucket: int) -> None:
+        """The damaged copy is given up for good: an operator decided that the bucket begins empty (C12)."""
+        if self._marks.pop(bucket, None) is not None:
+            self._tables.delete(Table.META, _key(bucket))
+
     def _put(self, bucket: int, mark: Mark) -> None:
         self._marks[bucket] = mark
         self._tables.put(Table.META, _key(bucket), _encode(mark))

@@ -334,7 +334,7 @@ class Engine:
         copy = replica.copy
         self.effects.send(client, CopyReply(
             packet.request, state.epoch, packet.bucket, copy.generation if copy.number else 0, copy.commit, copy.end,
-            copy.log.term_at(copy.end) or 0, copy.machine.unfinished()))
+            copy.log.term_at(copy.end) or 0, copy.machine.unfinished(), replica.mending.damaged))
 
     def _amend(self, client: bytes, packet: Amend, now: float) -> None:
         if self.state is None or self.shown_epoch != self.state.epoch:

@@ -89,4 +89,5 @@ class Mending:
         if mark is None or not self.halts(state):
             return ""
         return (f"bucket {self._bucket} stands still: its only in-sync copy is damaged ({mark.what}). Other buckets go "
-                "on. Bring back a node that holds another copy, and adopt the bucket from it (docs/operating.md)")
+                "on. Stop this node, and have the bucket adopted from one that holds an older copy (zmqueue adopt; "
+                "docs/operating.md)")

@@ -411,6 +411,7 @@ class CopyReply(msgspec.Struct, array_like=True, frozen=True, tag=50, gc=False):
     end: int                               # and its log goes up to here
     end_term: int                          # the term of that last entry
     unfinished: int                        # messages in the applied state that have not ended
+    damaged: bool = False                  # rows of it are not what was written: it is of no use (D1)
 
 
 Consensus = Hello | StateIs | Want | Prepare | Promise | Accept | Accepted | Nack | Join

@@ -79,8 +79,7 @@ def apply(tables: Tables, node_id: str, made: Plan) -> None:
             continue
         if bucket in empty:
             copies.delete(bucket)
-            if marks.of(bucket) is not None:
-                marks.deleted(bucket)
+            marks.given_up(bucket)
         position = copies.position(bucket)
         if position.copy != NO_COPY and position.generation != new.generations[bucket]:
             copies.write(bucket, msgspec.structs.replace(position, generation=new.generations[bucket]))
