@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from zmqueue.core import bucket_copy, copies, counting, log, peers, primary, replication, snapshot, suspicion
+from zmqueue.core import bucket_copy, copies, counting, log, peers, primary, replication, scrub, snapshot, suspicion
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Sizes:
     delete_after: float = replication.DELETE_AFTER
     flap_wait_most: float = counting.FLAP_WAIT_MOST
     young: float = suspicion.YOUNG
+    scrub_rest: float = scrub.REST         # before the first round as well
+    scrub_rows: int = scrub.ROWS_A_TICK
 
     @staticmethod
     def draw(dice: random.Random) -> Sizes:
@@ -43,7 +45,8 @@ class Sizes:
             cache_entries=dice.choice((1, 8, log.CACHE_ENTRIES)), append_entries=dice.choice((1, 2, 8, 512)),
             window_bytes=dice.choice((100, 2_000, peers.WINDOW_BYTES)), chunk_rows=dice.choice((1, 5, 40)),
             sweep_rows=dice.choice((1, 20, copies.SWEEP_ROWS)), delete_after=dice.choice((0.0, 1.0, 5.0)),
-            flap_wait_most=dice.choice((0.0, 2.0, 8.0)), young=dice.choice((0.0, 1.0, suspicion.YOUNG)))
+            flap_wait_most=dice.choice((0.0, 2.0, 8.0)), young=dice.choice((0.0, 1.0, suspicion.YOUNG)),
+            scrub_rest=dice.choice((0.5, 2.0, 8.0, scrub.REST)), scrub_rows=dice.choice((1, 10, scrub.ROWS_A_TICK)))
 
 
 @contextmanager
@@ -54,7 +57,8 @@ def tuned(sizes: Sizes) -> Iterator[None]:
         (primary, "PINNED_ENTRIES", sizes.pinned_entries), (primary, "APPEND_ENTRIES", sizes.append_entries),
         (peers, "WINDOW_BYTES", sizes.window_bytes), (snapshot, "CHUNK_ROWS", sizes.chunk_rows),
         (replication, "DELETE_AFTER", sizes.delete_after), (counting, "FLAP_WAIT_MOST", sizes.flap_wait_most),
-        (suspicion, "YOUNG", sizes.young),
+        (suspicion, "YOUNG", sizes.young), (scrub, "REST", sizes.scrub_rest),
+        (scrub, "FIRST_AFTER", sizes.scrub_rest), (scrub, "ROWS_A_TICK", sizes.scrub_rows),
         (bucket_copy.BucketCopy.compact, "__defaults__", _defaults(
             bucket_copy.BucketCopy.compact, entries_max=sizes.keep_entries)),
         (copies.Copies.sweep, "__defaults__", _defaults(copies.Copies.sweep, limit=sizes.sweep_rows))]
