@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.nemesis.hosts import ROOT, Host
@@ -23,10 +23,11 @@ class Program:
     """One process of one role; `module` takes the role, its name, the folder, a seed and a rate."""
 
     def __init__(self, role: str, name: str, folder: Path, host: Host, seeds: Sequence[str], seed: int, rate: float,
-                 module: str) -> None:
-        self.role, self.name = role, name
-        environment = {**os.environ, "ZMQUEUE_SEEDS": ",".join(seeds), "PYTHONPATH": str(ROOT)}
-        with (folder / f"{name}.log").open("wb") as log:
+                 module: str, environment: Mapping[str, str]) -> None:
+        self.role, self.name, self.rate = role, name, rate
+        self.log = folder / f"{name}.log"
+        environment = {**os.environ, "ZMQUEUE_SEEDS": ",".join(seeds), "PYTHONPATH": str(ROOT), **environment}
+        with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*host.before, sys.executable, "-m", module, role, name, str(folder), str(seed), str(rate)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True)
@@ -49,10 +50,11 @@ class Program:
 
 
 class Crew:
-    """All programs that run. What is killed is replaced by another of the same role, under another name."""
+    """All programs that run."""
 
     def __init__(self, folder: Path, host: Host, seeds: Sequence[str], dice: random.Random) -> None:
         self.folder = folder
+        self.environment: dict[str, str] = {}      # of those that are started from now on
         self._host, self._seeds, self._dice = host, list(seeds), dice
         self._numbers = itertools.count()
         self._programs: list[Program] = []
@@ -60,13 +62,18 @@ class Crew:
     def start(self, role: str, rate: float = 0.0, module: str = "tests.nemesis.programs") -> Program:
         """One more."""
         program = Program(role, f"{role}{next(self._numbers)}", self.folder, self._host, self._seeds,
-                          self._dice.getrandbits(32), rate, module)
+                          self._dice.getrandbits(32), rate, module, self.environment)
         self._programs.append(program)
         return program
 
     def pick(self, role: str) -> Program:
         """One of those that run."""
         return self._dice.choice([program for program in self._programs if program.role == role])
+
+    def replace(self, program: Program) -> None:
+        """It was killed; another takes its place, under another name."""
+        self.dismiss(program)
+        self.start(program.role, program.rate)
 
     def dismiss(self, program: Program) -> None:
         """It was ended on purpose."""

@@ -94,7 +94,7 @@ def _by_kind(outcome: Outcome) -> list[dict[str, object]]:
 
 
 def _alone(strike: Strike, strikes: Sequence[Strike]) -> bool:
-    return all(other is strike or other.begun > strike.ended + SETTLED_S or other.ended + SETTLED_S < strike.begun
+    return all(other.kind == strike.kind or other.begun > strike.ended + SETTLED_S or other.ended + SETTLED_S < strike.begun
                for other in strikes)
 
 

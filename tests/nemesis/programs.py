@@ -2,7 +2,8 @@
 
 A producer submits single messages at a steady rate, whatever becomes of them, and batches; what is not confirmed it
 repeats under the same id, or now and then gives up. A worker leases and settles. A reader asks how messages are. All
-write down what they do, and end in order at SIGTERM. $ZMQUEUE_SEEDS names the nodes.
+write down what they do, and end in order at SIGTERM. $ZMQUEUE_SEEDS names the nodes; $NEMESIS_DELAYS is 0 where
+nothing may be put off, since due times are of the wall clock and so as wrong as that (Q1).
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ FINISH_S = 120.0                       # at the end: until the fate of all is kn
 
 WORKER_THREADS = 6
 SETTLE_TRIES = 4
+
+DELAYS_S = (0.0,) if os.environ.get("NEMESIS_DELAYS") == "0" else (0.0, 0.0, 0.3)      # of what is nacked
 
 READERS = 2                            # threads of a reader
 READ_EVERY_S = 0.05
@@ -194,7 +197,7 @@ class Worker:
             return
         match payloads.do_of(head):
             case Do.AGAIN if message.deliveries <= 2:
-                self._settle(who, message, "nack", "", dice.choice((0.0, 0.0, 0.3)))
+                self._settle(who, message, "nack", "", dice.choice(DELAYS_S))
             case Do.REJECT:
                 self._settle(who, message, "reject", "")
             case Do.SLOW:

@@ -21,6 +21,8 @@ from tests.nemesis.hosts import ROOT, Host, Loopback, Network, run
 from zmqueue.client.views import MembersView
 
 DATA_PORT, HEARTBEAT_PORT = 7400, 7401
+PROXY_PORT = 7410                      # in the place of the data port, for nodes behind a proxy
+DATA_PORTS = (DATA_PORT, PROXY_PORT)
 
 SETTINGS = """\
 grace_ms = 8_000           # a node that is replaced gives its place up soon
@@ -42,6 +44,7 @@ class RigNode:
     def __init__(self, name: str, host: Host, folder: Path, settings: Path) -> None:
         self.name, self.host, self.folder = name, host, folder
         self.program = "zmqueue"
+        self.arguments: list[str] = []
         self.environment: dict[str, str] = {}
         self.advertised: int | None = None     # another port, where a proxy listens
         self.gone = False                      # not a member, and not meant to be
@@ -87,7 +90,7 @@ class RigNode:
         """Start it; does not wait."""
         process = NodeProcess(
             self.data, *how, "--heartbeat-port", str(HEARTBEAT_PORT), "--config", str(self._settings),
-            "--log-level", "info", *(["--advertise", self.endpoint] if self.advertised else []),
+            "--log-level", "info", *self.arguments, *(["--advertise", self.endpoint] if self.advertised else []),
             listen=f"tcp://{self.host.address}:{DATA_PORT}", program=self.program,
             before=("env", f"PYTHONPATH={ROOT}", *(f"{name}={value}" for name, value in self.environment.items()),
                     *self.host.before))
@@ -146,7 +149,8 @@ class Rig:
                       for number in range(nodes)]
         self.spare = RigNode("spare", network.host("spare"), folder / "spare", settings)
         self.spare.gone = True
-        self.crew: Crew                    # once the programs run
+        self.crew: Crew                    # set once the nodes run
+        self.program_environment: dict[str, str] = {}
         self.notes: list[str] = []
         self._dice = dice
         self._harmed: set[str] = set()

@@ -55,6 +55,7 @@ class Run:
             if missing := rig.await_whole():
                 raise zmqueue.NodeFailed(f"the cluster was not whole at its start: {missing}")
             crew = rig.crew = Crew(self._history, rig.clients, rig.seeds, random.Random(self._dice.random()))
+            crew.environment |= rig.program_environment
             stack.callback(crew.end)
             for role, count in CREW.items():
                 for _ in range(count):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tests.nemesis.faults.base import Fault, Strike
 from tests.nemesis.hosts import Host
-from tests.nemesis.rig import DATA_PORT, HEARTBEAT_PORT, Rig, RigNode, available
+from tests.nemesis.rig import DATA_PORT, DATA_PORTS, HEARTBEAT_PORT, Rig, RigNode, available
 
 Cut = tuple[Host, Host, Sequence[int]]
 """What comes from the first to the second is dropped: all, or that of these ports."""
@@ -91,7 +91,7 @@ def _heartbeats(rig: Rig, few: list[RigNode], many: list[RigNode], dice: random.
 
 def _data(rig: Rig, few: list[RigNode], many: list[RigNode], dice: random.Random) -> Iterator[Cut]:
     """Heartbeats pass, and nothing else."""
-    yield from both(few, many, [DATA_PORT])
+    yield from both(few, many, DATA_PORTS)
 
 
 def _clients(rig: Rig, few: list[RigNode], many: list[RigNode], dice: random.Random) -> Iterator[Cut]:
