@@ -11,11 +11,11 @@ import pytest
 import zmqueue
 from tests.cli.running import zmqueue as run
 from tests.node.conftest import QUICK
+from tests.store.damaging import LEAF, StoreFile
+from zmqueue.core.tables import Table
 from zmqueue.node.doctor import examine
 from zmqueue.store import DirectoryInUse, StoreError
-from zmqueue.store.pages import Pages
 
-PAGE = 4096
 MARKED = b"<a body that can be found in the file>"
 
 
@@ -23,11 +23,11 @@ MARKED = b"<a body that can be found in the file>"
 def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a node that took, handed out and settled messages."""
     data = tmp_path_factory.mktemp("used") / "a"
-    with zmqueue.Node(data, "tcp://127.0.0.1:0", found=True, settings=QUICK) as node:
-        with zmqueue.Client(node.endpoint) as client:
-            client.submit_many("jobs", [MARKED + b" %d" % number for number in range(300)])
-            for message in client.lease("jobs", max=100, wait=5.0):
-                message.ack("done")
+    with (zmqueue.Node(data, "tcp://127.0.0.1:0", found=True, settings=QUICK) as node,
+          zmqueue.Client(node.endpoint) as client):
+        client.submit_many("jobs", [MARKED + b" %d" % number for number in range(300)])
+        for message in client.lease("jobs", max=100, wait=5.0):
+            message.ack("done")
     return data
 
 
@@ -38,37 +38,13 @@ def data(used: Path, tmp_path: Path) -> Path:
     return tmp_path / "a"
 
 
-def file_of(data: Path) -> Path:
-    return data / "store" / "data.mdb"
-
-
-def patch(data: Path, offset: int, value: bytes) -> None:
-    with file_of(data).open("r+b") as file:
-        file.seek(offset)
-        file.write(value)
+def file_of(data: Path) -> StoreFile:
+    return StoreFile(data / "store" / "data.mdb")
 
 
 def contents(data: Path) -> dict[str, tuple[bytes, int]]:
     return {str(path.relative_to(data)): (path.read_bytes(), path.stat().st_mtime_ns)
             for path in sorted(data.rglob("*")) if path.is_file()}
-
-
-def held_place(data: Path, value: bytes) -> int:
-    """Where the first row that has a value (or its key) lies in a page that a tree holds: old versions of rows lie
-    about in the file as well."""
-    content = file_of(data).read_bytes()
-    wanted = b""
-    with Pages(file_of(data)) as pages:
-        for name, tree in pages.tables(pytest.fail).items():
-            for key, sealed in pages.rows(tree, name.decode(), pytest.fail):
-                if not wanted and value in key + sealed and name != b"log":
-                    wanted = key + sealed
-        place = content.find(wanted)
-        while place >= 0 and pages._used[place // PAGE] != 1:
-            place = content.find(wanted, place + 1)
-    assert wanted and place >= 0
-    start = place // PAGE * PAGE               # the unused middle of a page has old rows too; entries lie at its end
-    return content.rfind(wanted, start, start + PAGE) + wanted.find(value)
 
 
 def test_a_sound_directory_is_sound_and_left_as_it_is(data: Path) -> None:
@@ -83,7 +59,7 @@ def test_a_sound_directory_is_sound_and_left_as_it_is(data: Path) -> None:
 
 
 def test_a_flipped_bit_in_a_value_damages_one_bucket_and_says_that_its_node_mends_it(data: Path) -> None:
-    patch(data, held_place(data, MARKED) + 5, b"\x07")
+    file_of(data).flip(file_of(data).row(Table.BODIES, MARKED)[1] + 5)
     findings = examine(data)
     assert len(findings.damaged) == 1 and findings.faults == []
     bucket, = (bucket for bucket in findings.buckets if bucket.faults)
@@ -93,10 +69,7 @@ def test_a_flipped_bit_in_a_value_damages_one_bucket_and_says_that_its_node_mend
 
 def test_rows_that_vanish_are_missed_by_their_bucket(data: Path) -> None:
     """A leaf page of bodies loses half of its entries: each of the others is as it was written."""
-    start = held_place(data, MARKED) // PAGE * PAGE
-    content = file_of(data).read_bytes()
-    lower = int.from_bytes(content[start + 12:start + 14], "little")
-    patch(data, start + 12, (16 + (lower - 16) // 4 * 2).to_bytes(2, "little"))
+    file_of(data).lose_half(next(file_of(data).pages(Table.BODIES, LEAF)))
     findings = examine(data)
     assert findings.damaged, findings
     assert any("should have" in fault or "is followed by" in fault or "ends at" in fault
@@ -105,19 +78,16 @@ def test_rows_that_vanish_are_missed_by_their_bucket(data: Path) -> None:
 
 @pytest.mark.parametrize("value", [b"identity", b"state"])
 def test_what_the_node_itself_needs_is_no_buckets_damage(data: Path, value: bytes) -> None:
-    place = held_place(data, value)
-    patch(data, place + len(value) + 8, b"\xff")
+    file_of(data).flip(file_of(data).row(Table.META, value)[0] + len(value) + 8)
     findings = examine(data)
     assert findings.faults and "do not start a node on this directory" in findings.advice()
 
 
 def test_a_file_that_was_cut_off_is_told(data: Path) -> None:
-    with Pages(file_of(data)) as pages:
-        used_bytes = pages.meta.used_bytes
-    os.truncate(file_of(data), used_bytes // 2)
+    file_of(data).cut(0.5)
     findings = examine(data)
     assert any("beyond the end of the file" in fault for fault in findings.faults)
-    os.truncate(file_of(data), 0)
+    file_of(data).cut(0.0)
     assert "no root" in examine(data).faults[0]
 
 
@@ -135,7 +105,7 @@ def test_a_directory_that_is_in_use_or_none_is_refused(used: Path, data: Path, t
 def test_the_command_ends_with_0_1_or_2_and_prints_one_document(data: Path, tmp_path: Path) -> None:
     ran = run("doctor", "--data", str(data), "--json")
     assert (ran.status, ran.document["sound"], ran.document["damaged"]) == (0, True, [])
-    patch(data, held_place(data, MARKED) + 5, b"\x07")
+    file_of(data).flip(file_of(data).row(Table.BODIES, MARKED)[1] + 5)
     ran = run("doctor", "--data", str(data), "--json")
     assert (ran.status, ran.document["sound"], len(ran.document["damaged"])) == (1, False, 1)
     assert "replace the disk" in ran.document["advice"]

@@ -109,6 +109,17 @@ def test_a_damaged_page_is_named_and_the_rest_is_read(sound: Path, tmp_path: Pat
     assert all(row in whole[name] for name, of_table in found.items() for row in of_table if kind != OVERFLOW)
 
 
+def test_a_page_with_fewer_entries_than_it_had_is_noticed_by_the_count(sound: Path, tmp_path: Path) -> None:
+    content = sound.read_bytes()
+    number = next(number for number in pages_of(sound, LEAF) if content[number * PAGE + 12] > 30)
+    copy = damaged(sound, tmp_path / "data.mdb", number * PAGE + 12, (18).to_bytes(2, "little"))
+    with Pages(copy) as pages:
+        tables = pages.tables(pytest.fail)
+        found = {name: len(list(pages.rows(tree, name.decode(), pytest.fail))) for name, tree in tables.items()}
+        (name, (told, there)), = pages.miscounted.items()
+    assert told == tables[name.encode()].entries > there == found[name.encode()]
+
+
 def test_a_child_that_leads_elsewhere_is_not_followed_in_circles(sound: Path, tmp_path: Path) -> None:
     number = next(pages_of(sound, BRANCH))
     start = number * PAGE

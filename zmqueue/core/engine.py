@@ -324,7 +324,8 @@ class Engine:
         self.effects.send(client, MembersReply(
             packet.request, state.epoch, found.majority, tuple(sorted(self.detector.suspects(now))), catching_up,
             tally.corrupt, tally.repaired, disk_short=self._room.short, number=self.agreement.number or 0,
-            missing=found.missing, halted=found.halted))
+            missing=found.missing, halted=found.halted,
+            damaged=() if self.host is None else tuple(self.host.marks.buckets)))
 
     def _tell_copy(self, client: bytes, packet: GetCopy, state: ClusterState) -> None:
         replica = self.replicas.get(packet.bucket)
