@@ -49,6 +49,10 @@ def test_the_last_of_three_recovers_and_keeps_all_that_was_confirmed(tmp_path: P
         survivor.start()
         assert lost(client, [ticket.token for ticket in tickets]) == [], "this client knew the old lineage"
         assert client.result(message.token, timeout=20.0) == "answer"
+        view = client.members()
+        assert view.lineage == 2 and sorted(view.disasters[0].lost) == sorted(done.document["lost"])
+        said = run("members", seeds=made.seeds).text
+        assert "recovered as lineage 2" in said and all(member in said for member in done.document["lost"])
         rejoin(made, "fresh1")
         rejoin(made, "fresh2")
         made.await_whole(client, 3, 60.0)
@@ -148,6 +152,7 @@ def test_buckets_are_adopted_and_the_dead_holder_gives_its_branch_up(tmp_path: P
             assert (done.document["adopted"], done.document["generation"]) == (True, 2)
             assert [one["status"] for one in done.document["in_sync"]] == ["down"]
         eventually(lambda: client.members().buckets_without_primary == 0, 20.0, lambda: str(client.members()))
+        assert sorted(bucket for mark in client.members().disasters for bucket in mark.adopted) == sorted(buckets)
         assert lost(client, before) == [], "what the older copies had"
         gone = lost(client, between)
         from zmqueue.core.ids import bucket_of, parse_token

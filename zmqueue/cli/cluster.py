@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Iterator
 
 import click
@@ -17,6 +18,8 @@ from zmqueue.cli.common import (
     seeds_option,
     timeout_option,
 )
+
+NAMED_MOST = 20                        # buckets that a sentence names one by one
 
 
 @click.command()
@@ -61,7 +64,9 @@ def sentences(view: zmqueue.MembersView) -> Iterator[str]:
     elif view.missing:
         yield "voters that nobody hears: " + ", ".join(f"{member} ({endpoints[member]})" for member in view.missing)
     if view.buckets_without_primary:
-        yield f"{view.buckets_without_primary} buckets have no primary: what lies in them waits"
+        bereft = [bucket for bucket, primary in enumerate(view.primaries) if primary is None]
+        yield (f"{view.buckets_without_primary} buckets have no primary, and what lies in them waits for a member that "
+               f"holds it: {_some(bereft)}")
     if view.buckets_short:
         yield f"{view.buckets_short} buckets have fewer than {view.replicas} in-sync replicas"
     for member in view.members:
@@ -74,6 +79,20 @@ def sentences(view: zmqueue.MembersView) -> Iterator[str]:
         if member.corrupt:
             yield (f"{member.id} ({member.endpoint}) found {member.corrupt} damaged copies so far, {member.repaired} "
                    "were made anew: its disk returns something else than was written; replace it")
+
+
+    for mark in view.disasters:
+        when = datetime.datetime.fromtimestamp(mark.at_ms / 1_000, datetime.UTC).isoformat(" ", "seconds")
+        if mark.lost:
+            yield f"recovered as lineage {mark.lineage} at {when}, without {', '.join(mark.lost)}"
+        if mark.adopted:
+            yield f"at {when} these buckets went on from older copies: {_some(mark.adopted)}"
+
+
+def _some(buckets: list[int]) -> str:
+    """Their numbers, or the first of them."""
+    more = len(buckets) - NAMED_MOST
+    return ", ".join(map(str, buckets[:NAMED_MOST])) + (f" and {more} more" if more > 0 else "")
 
 
 @click.command()

@@ -36,6 +36,18 @@ class MemberView:
 
 
 @dataclass(frozen=True, slots=True)
+class DisasterView:
+    """An operator's decision that may have lost what was confirmed: a recovery, or the adoption of buckets."""
+
+    lineage: int                           # the cluster's, since then; higher than before where it was recovered
+    epoch: int                             # of the first state after it
+    at_ms: int                             # by the clock of the operator's machine
+    lost: list[str]                        # ids of the members that were given up
+    adopted: list[int]                     # buckets that went on from an older copy,
+    begun_empty: list[int]                 # or, of these, from none
+
+
+@dataclass(frozen=True, slots=True)
 class MembersView:
     """The cluster as one state and the nodes that answered show it."""
 
@@ -53,6 +65,8 @@ class MembersView:
     primaries: list[str | None]            # for each bucket, the id of its primary
     missing: list[str]                     # ids of the voters that no node which answered hears
     halted: list[int]                      # buckets whose primary cannot commit: it does not hear a replica that counts
+    lineage: int                           # 1, and one more for each recovery
+    disasters: list[DisasterView]          # oldest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +110,11 @@ def members_view(state: ClusterState, replies: Iterable[MembersReply]) -> Member
         primaries=[None if (member := state.member(state.primary(bucket) or 0)) is None else member.id
                    for bucket in range(state.buckets)],
         missing=[member.id for member in state.members if member.number in unheard],
-        halted=sorted({bucket for answer in answers for bucket in answer.halted}))
+        halted=sorted({bucket for answer in answers for bucket in answer.halted}),
+        lineage=state.lineage, disasters=[
+            DisasterView(mark.lineage, mark.epoch, mark.wall, list(mark.lost),
+                         [bucket for bucket, _, _ in mark.adopted], list(mark.begun_empty))
+            for mark in state.disasters])
 
 
 def queues_view(replies: Iterable[QueuesReply]) -> list[QueueView]:
