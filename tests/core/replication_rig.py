@@ -296,12 +296,16 @@ class World:
             raise Violation(f"node {node.number} applies another entry at {seq} than was committed")
 
     def check_holders(self) -> None:
-        """I3: every in-sync member of the latest chosen state has every committed entry on disk."""
+        """I3: every in-sync member of the latest chosen state has every committed entry on disk, or knows that it is
+        damaged."""
         for number in self.state.in_sync[BUCKET]:
             if number not in self.nodes:
                 continue
             disk = self[number].store.copy()
-            log = Replica(BUCKET, Host(number, 0, disk, Effects(), Copies(disk), self[number]._want)).copy.log
+            replica = Replica(BUCKET, Host(number, 0, disk, Effects(), Copies(disk), self[number]._want))
+            if replica.mending.damaged:
+                continue                    # its disk did it: what it holds is for nobody (D1)
+            log = replica.copy.log
             for seq, (entry, _) in self.committed.items():
                 if seq > log.end or (seq > log.base_seq and log.entry(seq) != entry):
                     raise Violation(f"in-sync node {number} lacks the committed entry {seq}")

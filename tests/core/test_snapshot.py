@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from msgspec.structs import replace
 
@@ -9,8 +11,9 @@ from tests.core.replication_rig import BUCKET, Node, World
 from tests.core.test_state_changes import down, up
 from zmqueue.core.changes import ReplicaDropped, ReplicaSynced
 from zmqueue.core.copies import COPIED, NO_COPY, NOWHERE, SENDINGS_MAX, Copies, Position
-from zmqueue.core.packets import Ack, Append, Nak, Snap, SnapMore
+from zmqueue.core.packets import Ack, Append, Differs, Nak, Snap, SnapMore
 from zmqueue.core.replication import Role
+from zmqueue.core.scrub import Scrub
 from zmqueue.core.tables import Table, rows, span
 from zmqueue.store.memory import MemoryStore
 
@@ -109,6 +112,70 @@ def test_chunks_follow_one_another_when_the_one_before_is_on_disk() -> None:
     learner.sync()
     world.deliver(SnapMore)
     assert [packet.index for _, _, packet in world.bag if isinstance(packet, Snap)] == [1]
+
+
+def whole_snapshot(world: World, primary: Node, learner: Node) -> list[int]:
+    """Let the learner take all chunks but the last one, which is on its way. -> how many rows each has."""
+    exchange(world, primary, learner, 0)
+    sizes = []
+    while not (chunk := next(packet for _, _, packet in world.bag if isinstance(packet, Snap))).last:
+        sizes.append(len(chunk.rows))
+        assert world.deliver(Snap, to=learner.number) == 1
+        assert world.deliver(SnapMore, sender=learner.number) == 1
+    return [*sizes, len(chunk.rows)]
+
+
+def tamper(world: World, changed: Callable[[Snap], Snap]) -> None:
+    """Something happens to the chunk that is on its way."""
+    world.bag = [(sender, to, changed(packet) if isinstance(packet, Snap) else packet)
+                 for sender, to, packet in world.bag]
+
+
+@pytest.mark.parametrize("changed", [
+    lambda chunk: replace(chunk, rows=chunk.rows[1:]),
+    lambda chunk: replace(chunk, rows=(*chunk.rows[1:], (*chunk.rows[0][:2], b"other counts"))),
+], ids=["a row less", "another value"])
+def test_a_snapshot_that_is_not_what_its_primary_counted_is_refused_d3(changed: Callable[[Snap], Snap]) -> None:
+    world, primary, _, learner = compacted()
+    assert len(whole_snapshot(world, primary, learner)) > 3
+    number = learner.replica.copy.number
+    tamper(world, changed)
+    world.deliver(Snap, to=learner.number)
+    assert (learner.replica.copy.number, learner.replica.commit) == (number, 3), "nothing of it is used"
+    assert not any(isinstance(packet, Ack) and sender == learner.number for sender, _, packet in world.bag)
+    assert len(learner.alarms) == 1 and "refused" in learner.alarms[0]
+    assert world.deliver(Differs, to=primary.number) == 1
+    assert primary.host.suspects == {BUCKET}
+    world.run(20)
+    assert learner.replica.commit == 3, "no other one is sent before the primary's rows are counted"
+
+
+def test_a_primary_whose_rows_are_whole_sends_the_snapshot_again_d3() -> None:
+    world, primary, _, learner = compacted()
+    whole_snapshot(world, primary, learner)
+    tamper(world, lambda chunk: replace(chunk, rows=chunk.rows[1:]))
+    world.deliver(Snap, to=learner.number)
+    world.deliver(Differs)
+    scrub = Scrub(primary.host, world.now)
+    while primary.host.suspects:
+        primary.do(lambda: scrub.tick({BUCKET: primary.replica}, world.now))
+    assert primary.plays(Role.PRIMARY)
+    world.run(20)
+    assert state_of(learner) == state_of(primary)
+
+
+def test_a_primary_that_sends_a_snapshot_without_rows_that_vanished_is_found_out_d3() -> None:
+    world, primary, _, learner = compacted()
+    primary.store.vanish(Table.READY, next(iter(rows(primary.store, Table.READY, b"\x00", b"\xff" * 8)))[0])
+    whole_snapshot(world, primary, learner)
+    world.deliver(Snap, to=learner.number)
+    world.deliver(Differs)
+    scrub = Scrub(primary.host, world.now)
+    while primary.host.suspects:
+        primary.do(lambda: scrub.tick({BUCKET: primary.replica}, world.now))
+    assert primary.plays(Role.DAMAGED)
+    assert "1 of" in repr(primary.notes) and "vanished" in repr(primary.notes)
+    assert learner.replica.commit == 3
 
 
 def test_nothing_of_a_snapshot_is_used_before_it_is_whole_r12() -> None:

@@ -277,6 +277,13 @@ class MemoryStore:
         damaged[bit // 8] ^= 1 << bit % 8
         rows.values[key] = bytes(damaged)
 
+    def vanish(self, table: Table, key: bytes) -> None:
+        """Take a record from the disk, as a flipped bit in a branch of the tree hides it."""
+        rows = self._tables[table]
+        assert key not in rows.replaced, "only what is durable lies on the disk; commit first"
+        del rows.values[key]
+        rows.keys.remove(key)
+
     def sealed_bytes(self, table: Table, key: bytes) -> int:
         """Return the length of a record with its frame; `flip` takes bits below 8 times that."""
         return len(self._tables[table].values[key])
