@@ -23,8 +23,8 @@ from zmqueue.core.tables import Table
 from zmqueue.store.memory import MemoryStore
 
 
-def facts(generation: int = 1, end_term: int = 5, end: int = 9, commit: int = 7, *, damaged: bool = False) -> CopyFacts:
-    return CopyFacts(0, generation, end_term, end, commit, 3, damaged)
+def facts(generation: int = 1, end_term: int = 5, end: int = 9, commit: int = 7, damaged: int = 0) -> CopyFacts:
+    return CopyFacts(0, generation, end_term, end, commit, 3, bool(damaged))
 
 
 def survivor(state: ClusterState, number: int, *copies: CopyFacts) -> Survivor:

@@ -8,6 +8,7 @@ place in the real code, and those of the product around it.
 from __future__ import annotations
 
 from tests.simulation.mutants.consensus import CONSENSUS
+from tests.simulation.mutants.disasters import DISASTERS
 from tests.simulation.mutants.disk import DISK
 from tests.simulation.mutants.queueing import QUEUEING
 from tests.simulation.mutants.reads import READS
@@ -16,4 +17,4 @@ from tests.simulation.mutants.sessions import SESSIONS
 from tests.simulation.mutants.snapshots import SNAPSHOTS
 from tests.simulation.mutants.state_function import STATE_FUNCTION
 
-MUTANTS = [*CONSENSUS, *STATE_FUNCTION, *REPLICATION, *SNAPSHOTS, *QUEUEING, *SESSIONS, *READS, *DISK]
+MUTANTS = [*CONSENSUS, *STATE_FUNCTION, *REPLICATION, *SNAPSHOTS, *QUEUEING, *SESSIONS, *READS, *DISK, *DISASTERS]

@@ -7,8 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.simulation.schedules import agreement, deep, disk, queueing, replication, snapshots, states
+from tests.simulation.schedules import (
+    agreement,
+    deep,
+    disasters,
+    disk,
+    queueing,
+    replication,
+    snapshots,
+    states,
+)
 
 SCHEDULES: dict[str, Callable[[], None]] = {
     **deep.SCHEDULES, **agreement.SCHEDULES, **states.SCHEDULES, **replication.SCHEDULES, **snapshots.SCHEDULES,
-    **queueing.SCHEDULES, **disk.SCHEDULES}
+    **queueing.SCHEDULES, **disk.SCHEDULES, **disasters.SCHEDULES}
