@@ -12,7 +12,7 @@ from tests.core.fakes import WALL, Node
 from zmqueue.core.ids import bucket_of, places_of
 from zmqueue.core.limits import DEFAULT
 from zmqueue.core.machine import Machine
-from zmqueue.core.operations import Held, How, Returned, Settle, State, Submission, Why
+from zmqueue.core.operations import Held, How, Leased, Returned, Settle, State, Submission, Why
 from zmqueue.core.packets import (
     Alive,
     Answer,
@@ -170,6 +170,20 @@ def test_a_new_primary_answers_a_repeated_lease_request_with_what_was_granted_be
     fresh.replica.enter(Role.PRIMARY, fresh.now)
     assert held(lease(fresh, most=2).grants) == held(first.grants)
     assert len(lease(fresh, number=2).grants) == 1
+
+
+def test_a_new_primary_grants_nothing_anew_for_a_request_that_stands_in_its_inherited_tail() -> None:
+    node = Node()
+    fill(node, 1, 2)
+    node.send(Lease(3, "jobs", 1, A, 1, 0))    # in the log, and not committed
+    fresh = Node()                             # it has the same rows and log, and never heard of the session
+    fresh.replica.machine = Machine(node.tables, 1)
+    fresh.replica.log, fresh.replica.commit = node.replica.log, node.replica.commit
+    fresh.replica.enter(Role.PRIMARY, fresh.now)
+    assert fresh.call(Lease(4, "jobs", 1, A, 1, 0)) == Granted(4, 1, 0, (), False)
+    leased = [operation for operation in fresh.replica.log if isinstance(operation, Leased)]
+    assert [operation.request for operation in leased] == [1]
+    assert held(lease(fresh, number=1, most=1).grants) == leased[0].grants
 
 
 def test_settled_messages_are_not_granted_to_a_repeat() -> None:
