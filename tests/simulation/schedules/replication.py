@@ -16,6 +16,49 @@ from zmqueue.core.packets import Ack, Append
 from zmqueue.core.replication import Role
 
 
+def read_before_the_tail() -> None:
+    """R9: N takes over with three entries that P has committed, and N does not know that. It is asked after the last."""
+    world = World(3, replicas=3)
+    p, n, c = walk(world)
+    world.run(5)
+    for number in (1, 2, 3):
+        p.append(number)
+    p.sync()
+    pass_on(world, p, n)
+    pass_on(world, p, c)
+    assert p.replica.commit == 3 and n.replica.commit == 0      # somebody was answered that 3 exists
+    world.drop()
+    world.agree(down(world.state, p.number))
+    world.tell(n.number, c.number)
+    rids: list[int] = []
+    n.do(lambda: rids.append(n.replica.barrier()))
+    for _ in range(4):
+        n.sync()
+        pass_on(world, n, c)
+        if n.replica.readable(rids[0]) and n.replica.commit < 3:
+            raise Violation("a new primary answers that a message does not exist which stands in its tail")
+    assert n.replica.readable(rids[0]) and n.replica.commit == 3
+
+
+def read_with_one_answer() -> None:
+    """R10: N alone is in-sync by the newest state, and commits. P, which was primary, asks the one replica that does not
+    know of that either."""
+    world = World(3, replicas=3)
+    p, n, c = walk(world)
+    world.run(5)
+    world.agree(down(world.state, p.number))
+    world.agree(ReplicaDropped(BUCKET, c.number, term(world)))
+    world.tell(n.number)
+    n.append(7)
+    n.sync()
+    assert n.replica.commit == 1                # somebody was answered that 7 exists
+    rids: list[int] = []
+    p.do(lambda: rids.append(p.replica.barrier()))
+    pass_on(world, p, c)
+    if p.replica.readable(rids[0]):
+        raise Violation("a deposed primary answers that a message does not exist which was confirmed")
+
+
 def uncount() -> None:
     """R3: P asks for L to be in-sync; L falls silent; what was asked for is agreed late, in the same term."""
     world = World(3, replicas=2)
@@ -144,6 +187,8 @@ def compacted_at_once(schedule: Callable[[], None]) -> Callable[[], None]:
 
 SCHEDULES: dict[str, Callable[[], None]] = {
     "uncount": in_order(uncount),
+    "read_before_the_tail": in_order(read_before_the_tail),
+    "read_with_one_answer": in_order(read_with_one_answer),
     "resumed_term": resumed_term,
     "late_ack": in_order(late_ack),
     "tail_of_one": in_order(tail_of_one),
