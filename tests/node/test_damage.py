@@ -110,7 +110,7 @@ def test_the_damaged_copies_are_made_anew_and_nothing_wrong_is_answered(
 def test_a_damaged_structure_stops_the_node_with_a_word_that_helps(trio: Trio, make: Make, tmp_path: Path) -> None:
     _, client, numbers, file = trio
     file.misdirect(next(file.pages(Table.BODIES, BRANCH)))
-    again = make("c").start()
+    again = make("c").start(wait=0)        # it may stop before it serves
     while again.error is None and not again.wait(0.05):
         assert client.status(next(iter(numbers))).state == "ready"
     assert "structure is damaged" in str(again.error) and "doctor" in str(again.error) and "--join" in str(again.error)

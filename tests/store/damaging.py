@@ -9,10 +9,28 @@ from pathlib import Path
 import pytest
 
 from zmqueue.core.tables import Table
-from zmqueue.store.pages import BRANCH, LEAF, Pages
+from zmqueue.store.pages import BRANCH, LEAF, Pages, Report
 
 PAGE = 4096
 HEADER = 16
+
+
+class _Located(Pages):
+    """Tells where the row lies that it gave last."""
+
+    leaf = 0                               # its page
+    large: int | None = None               # the first page of its value, where that has pages of its own
+
+    def _leaf(self, number: int, page: bytes, offsets: tuple[int, ...], name: str, low: bytes, high: bytes | None,
+              report: Report) -> Iterator[tuple[bytes, bytes, int]]:
+        for found in super()._leaf(number, page, offsets, name, low, high, report):
+            self.leaf = number
+            yield found
+            self.large = None
+
+    def _big(self, number: int, size: int, name: str, report: Report) -> bytes | None:
+        self.large = number
+        return super()._big(number, size, name, report)
 
 
 class StoreFile:
@@ -40,21 +58,17 @@ class StoreFile:
     def row(self, table: Table, value: bytes) -> tuple[int, int]:
         """Where the first row of a table whose key or value holds these bytes lies: (its key, these bytes). Of a large
         value, which has pages of its own, only the second is known; the first is 0."""
-        wanted = large = b""
-        with Pages(self.path) as pages:
-            for name, tree in pages.tables(pytest.fail).items():
-                for key, sealed in pages.rows(tree, name.decode(), pytest.fail):
-                    if not wanted and name.decode() == table.value and value in key + sealed:
-                        wanted, large = key + sealed, sealed
-            held = [number for number, used in enumerate(pages._used) if used == 1]
         content = self.path.read_bytes()
-        for number in held:                # old versions of rows lie about in the file; and in the middle of a page,
-            start = number * PAGE          # before the entries, which lie at its end
-            place = content.rfind(wanted, start, start + PAGE)
-            if wanted and place >= 0:
-                return place, place + wanted.find(value)
-            if wanted and content.startswith(large, start + HEADER):
-                return 0, start + HEADER + large.find(value)
+        with _Located(self.path) as pages:
+            tree = pages.tables(pytest.fail)[table.value.encode()]
+            for key, sealed in pages.rows(tree, table.value, pytest.fail):
+                if value not in key + sealed:
+                    continue
+                if pages.large is not None:
+                    return 0, pages.large * PAGE + HEADER + sealed.find(value)
+                start = pages.leaf * PAGE      # old rows lie about in the unused middle of a page; entries at its end
+                place = content.rfind(key + sealed, start, start + PAGE)
+                return place, place + (key + sealed).find(value)
         raise AssertionError(f"no row of {table.value} holds {value!r}")
 
     def pages(self, table: Table, kind: int) -> Iterator[int]:

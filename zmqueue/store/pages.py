@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 MAGIC, DATA_VERSION = 0xBEEFC0DE, 1
 BRANCH, LEAF, OVERFLOW, META = 0x01, 0x02, 0x04, 0x08
@@ -88,7 +88,7 @@ class Pages:
         self.last_held = 1
         self.miscounted: dict[str, tuple[int, int]] = {}       # table -> (rows that it should have, rows found)
 
-    def __enter__(self) -> Pages:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
