@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import weakref
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
@@ -15,9 +15,10 @@ from zmqueue.aio.handover import Handover
 from zmqueue.aio.message import Message
 from zmqueue.aio.ticket import Ticket
 from zmqueue.client.arguments import BatchOptions, SubmitOptions
+from zmqueue.client.collecting import Collecting
 from zmqueue.client.face import TIMEOUT_S, Errand, Face
 from zmqueue.client.leasing import Holding
-from zmqueue.client.ticket import Status
+from zmqueue.client.ticket import Result, Status
 from zmqueue.client.transport import JOIN_S
 from zmqueue.client.views import MembersView, QueueView
 
@@ -77,6 +78,21 @@ class Client(Face[Ticket, Message]):
         `type`: validate the result as that. Raises RequestFailed, ResultTimeout, UnknownToken, ClusterUnreachable.
         """
         return await self._do(self._to_result(token, timeout, type))
+
+    def results(self, tokens: Iterable[str], timeout: float = 30.0, type: Any = None) -> AsyncIterator[Result]:
+        """Wait for the ends of many requests; gives each as it comes: `async for result in client.results(tokens)`.
+
+        As `zmqueue.Client.results`.
+        """
+        return self._results(self._to_collect(tokens, timeout), type)
+
+    async def _results(self, collecting: Collecting, type: Any) -> AsyncIterator[Result]:
+        try:
+            while collecting.left:
+                for result in await self._do(self._to_take(collecting, type)):
+                    yield result
+        finally:
+            self._transport.post(collecting.close)
 
     # --- leasing ---
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
 from zmqueue.client.arguments import BatchOptions, SubmitOptions
+from zmqueue.client.collecting import Collecting
 from zmqueue.client.face import TIMEOUT_S, Errand, Face
 from zmqueue.client.leasing import Holding
 from zmqueue.client.message import Message
-from zmqueue.client.ticket import Status, Ticket
+from zmqueue.client.ticket import Result, Status, Ticket
 from zmqueue.client.views import MembersView, QueueView
 from zmqueue.errors import Closed, ZmqueueError
 
@@ -95,6 +96,22 @@ class Client(Face[Ticket, Message]):
         (dead, cancelled, expired), ResultTimeout where it has not ended, UnknownToken, ClusterUnreachable.
         """
         return self._do(self._to_result(token, timeout, type))
+
+    def results(self, tokens: Iterable[str], timeout: float = 30.0, type: Any = None) -> Iterator[Result]:
+        """Wait for the ends of many requests; gives each as it comes, in whatever order, and each token once.
+
+        One that ends without a result, is unknown, or has not ended after `timeout` seconds (which count for all
+        together) is given with its error, which is not raised. `type`: as for `result`. Raises BadToken at once,
+        Closed where the client is closed meanwhile. Up to 1,000 are asked after at a time, the others in turn.
+        """
+        return self._results(self._to_collect(tokens, timeout), type)
+
+    def _results(self, collecting: Collecting, type: Any) -> Iterator[Result]:
+        try:
+            while collecting.left:
+                yield from self._do(self._to_take(collecting, type))
+        finally:
+            self._transport.post(collecting.close)
 
     # --- leasing ---
 

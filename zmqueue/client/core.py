@@ -14,6 +14,7 @@ from typing import Any, cast
 from zmqueue.client import limits
 from zmqueue.client.amending import AmendCall, Amends
 from zmqueue.client.calls import AskCall, AskItem, Call, LeaseSayCall, SubmitCall
+from zmqueue.client.collecting import TakeCall
 from zmqueue.client.exchanges import Exchanges
 from zmqueue.client.leasing import Holding, LeaseCall, Subscription
 from zmqueue.client.routing import Routing
@@ -21,7 +22,7 @@ from zmqueue.client.sending import Sender
 from zmqueue.client.session import SESSION_BYTES, Session
 from zmqueue.client.submitting import Submitting
 from zmqueue.client.surveys import SurveyCall, Surveys
-from zmqueue.client.timers import Timers
+from zmqueue.client.timers import Action, Timers
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.packets import Envelope, Heartbeat, Hint, Reply, Request, StateReply
 from zmqueue.errors import Closed
@@ -85,6 +86,18 @@ class ClientCore:
             self._timers.at(now + limits.BACKOFF_S, partial(self._ask, call))
             return
         self._sender.put(self._sender.asks(bucket_of(call.id, state.buckets)), AskItem(call))
+
+    def collect(self, call: TakeCall, now: float) -> None:
+        """Ask after many messages, and end the call when some of them have ended."""
+        if self._closed:
+            call.fail(_closed())
+            return
+        self._timers.expire(call)
+        call.collecting.take(call, now)
+
+    def soon(self, action: Action) -> None:
+        """Do it in this turn or the next, once it is known what time it is."""
+        self._timers.at(0.0, action)
 
     def survey(self, call: SurveyCall, now: float) -> None:
         """Ask several nodes."""

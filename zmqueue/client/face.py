@@ -18,17 +18,18 @@ from typing import Any, Generic, TypeVar, cast
 from zmqueue.client import arguments, limits, payloads
 from zmqueue.client.arguments import BatchOptions, SubmitOptions
 from zmqueue.client.calls import AskCall, Call, LeaseSayCall, SubmitCall
+from zmqueue.client.collecting import Collecting, TakeCall
 from zmqueue.client.core import ClientCore
 from zmqueue.client.leased import Leased, raise_if_lost
 from zmqueue.client.leasing import Holding, LeaseCall
 from zmqueue.client.surveys import SurveyCall
-from zmqueue.client.ticket import Status, Stub
+from zmqueue.client.ticket import Result, Status, Stub
 from zmqueue.client.transport import Transport
 from zmqueue.client.views import MembersView, QueueView, members_view, queues_view
 from zmqueue.core.ids import PLACES, RANDOM_BYTES, make_id, parse_token, token_of
 from zmqueue.core.operations import Settle, State
 from zmqueue.core.packets import MembersReply, QueuesReply
-from zmqueue.errors import Closed, SubmitManyFailed, SubmitTimeout
+from zmqueue.errors import Closed, SubmitManyFailed, SubmitTimeout, ZmqueueError
 
 T = TypeVar("T")
 TicketT = TypeVar("TicketT", bound=Stub)
@@ -154,6 +155,20 @@ class Face(ABC, Generic[TicketT, MessageT]):
 
         return Errand(call, partial(self._core.ask, call), end)
 
+    def _to_collect(self, tokens: Iterable[str], timeout: float) -> Collecting:
+        ids = list(dict.fromkeys(parse_token(token) for token in tokens))
+        return Collecting(ids, self._deadline(timeout), self._core.ask, self._core.soon)
+
+    def _to_take(self, collecting: Collecting, type: Any) -> Errand[list[Result]]:
+        call = TakeCall(collecting)
+
+        def end() -> list[Result]:
+            ended = call.outcome()
+            collecting.left -= len(ended)
+            return [_result(call, type) for call in ended]
+
+        return Errand(call, partial(self._core.collect, call), end)
+
     # --- leasing ---
 
     def _to_lease(self, queue: str, max: int, wait: float, lease: float | None) -> Errand[list[MessageT]]:
@@ -208,3 +223,14 @@ class Face(ABC, Generic[TicketT, MessageT]):
                          f" not survive a fork; make a new one here")
         if not self._transport.running:
             raise Closed("the client is closed")
+
+
+def _result(call: AskCall, type: Any) -> Result:
+    token = token_of(call.id)
+    try:
+        answer = call.outcome()
+        return Result(token, payloads.decode(answer.kind, answer.result, type))
+    except Closed:                                       # it says nothing about the request
+        raise
+    except (ZmqueueError, ValueError) as error:          # ValueError: it is not of that type
+        return Result(token, error=error)

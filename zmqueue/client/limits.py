@@ -33,12 +33,15 @@ FETCH_NEWER_S = 0.05                     # between two questions for a state tha
 FETCH_S = 0.25                           # between two questions for a state that may not
 ASK_WAIT_S_MAX = 20.0                    # one long poll at the node; renewed until the caller's deadline
 ASK_AGAIN_S = 0.05                       # least time between two questions for the same message
+COLLECT_TURN_S = 1.0                     # of many results that are awaited, one is asked after for this long in a row
+COLLECT_GRACE_S = 0.5                    # results(): how long after the deadline its last questions have surely ended
 GATHER_S = 0.25                          # a lease call that has something waits this long for more from other nodes
 LEASE_GRACE_S = 1.0                      # a lease call outlives its wait by this, where a node is slow to say "none"
 SURVEY_S = 1.0                           # members(): how long to wait for nodes that say nothing
 
 # --- memory ----------------------------------------------------------------------------------------------------------
 
+COLLECTED_MAX = 1_000                    # results that one results() asks after or holds at a time
 LATE_MAX = 10_000                        # transmissions given up whose late answer is still understood
 LANES_MAX = 10_000                       # idle lanes beyond this are forgotten (a lane is a bucket and a queue)
 LEASE_SPLIT = 16                         # a consumer with more free slots than this asks several nodes at once

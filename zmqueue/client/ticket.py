@@ -26,6 +26,21 @@ class Status:
         return self.state in ("done", "dead", "cancelled", "expired")
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one of many requests ended with, or why that is not known."""
+
+    token: str
+    value: Any = None                      # where it is done
+    error: Exception | None = None         # RequestFailed, ResultTimeout, UnknownToken ...; None where it is done
+
+    def get(self) -> Any:
+        """The value; raises the error."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
 class Stub:
     """A request's token, whichever client it is asked after by. Equal to any of the same token."""
 

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,7 @@ import zmqueue
 import zmqueue.aio
 
 WAIT_S = 60.0
+END = object()
 
 
 class Adapter(ABC):
@@ -106,9 +107,21 @@ class Awaited:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.inner, {"close": "aclose"}.get(name, name))
+        if name == "results":
+            return lambda *given, **named: self._pulled(found(*given, **named))
         if not inspect.iscoroutinefunction(found):
             return self._wrapped(found)
         return lambda *given, **named: self._wrapped(self.adapter.run(found(*given, **named)))
+
+    def _pulled(self, iterator: AsyncGenerator[Any, None]) -> Iterator[Any]:
+        async def next_one() -> Any:
+            return await anext(iterator, END)
+
+        try:
+            while (item := self.adapter.run(next_one())) is not END:
+                yield item
+        finally:
+            self.adapter.run(iterator.aclose())
 
     def ticket(self, token: str) -> Any:
         return self._wrapped(self.inner.ticket(token))
