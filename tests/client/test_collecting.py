@@ -63,6 +63,7 @@ def test_no_more_are_asked_after_or_held_than_the_limit_and_the_taker_sets_the_p
     rig.run(5.0)
     assert len(rig.packets(Ask)) == 10, "nobody takes, so nothing is asked"
     second = take(rig, found)
+    rig.turn()
     assert second and len(rig.packets(Ask)) == 20 - len(second), "what lies here counts as asked"
     got = [call.id for call in (*first, *second)]
     while found.left:
