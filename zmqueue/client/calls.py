@@ -280,6 +280,8 @@ class AskCall(Call[Answer]):
             self.fail(ResultTimeout(f"request {token} had not ended in time; it was {known} when last heard of", token))
         elif not self.sent:
             self.fail(ClusterUnreachable("nothing was asked: no node could be reached, or no bucket has a primary"))
+        elif self.item is not None and self.item.refusal is not None:
+            self.fail(self.item.refusal)
         elif self.settled:
             self.fail(ResultTimeout(f"request {token}: no node said in time that it had ended", token))
         else:
