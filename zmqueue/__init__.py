@@ -10,12 +10,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from zmqueue import aio
     from zmqueue.client.client import Client
     from zmqueue.client.executors import Work
     from zmqueue.client.face import ClientStatistics
     from zmqueue.client.foreman import WorkerStatistics
     from zmqueue.client.message import Message
-    from zmqueue.client.ticket import Status, Ticket
+    from zmqueue.client.ticket import Result, Status, Ticket
     from zmqueue.client.views import MembersView, MemberView, QueueView
     from zmqueue.client.worker import Worker
     from zmqueue.core.ids import BadToken
@@ -77,6 +78,7 @@ __all__ = [
     "Refused",
     "Reject",
     "RequestFailed",
+    "Result",
     "ResultTimeout",
     "Settings",
     "SettleTimeout",
@@ -90,6 +92,7 @@ __all__ = [
     "Worker",
     "WorkerStatistics",
     "ZmqueueError",
+    "aio",
 ]
 
 
@@ -125,7 +128,7 @@ def _home(name: str) -> ModuleType:
         case "Message":
             from zmqueue.client import message
             return message
-        case "Status" | "Ticket":
+        case "Result" | "Status" | "Ticket":
             from zmqueue.client import ticket
             return ticket
         case "MemberView" | "MembersView" | "QueueView":

@@ -11,7 +11,6 @@ from pydantic import BaseModel
 
 import zmqueue
 from tests.client.contract.faces import Adapter, beside
-from zmqueue.client.ticket import Result
 
 
 class Sum(BaseModel):
@@ -34,7 +33,7 @@ def test_each_result_is_given_once_as_it_comes(client: Any, queue: str) -> None:
     results = client.results([*tokens, *tokens], 20.0)
     for token in [tokens[4], tokens[0], tokens[2]]:
         messages.pop(token).ack(token)
-        assert next(results) == Result(token, token), "in the order in which they end"
+        assert next(results) == zmqueue.Result(token, token), "in the order in which they end"
     rest = beside(lambda: list(results))
     for token, message in messages.items():
         message.ack(token)
