@@ -141,10 +141,11 @@ def results_are_overwritten(patch: pytest.MonkeyPatch) -> None:
         self._give(key, record, crc)
         return True
     patch.setattr(Machine, "_overwritten", overwritten, raising=False)
-    rewrite(patch, Machine, "_settled", ("record = self._release(", ("if self._overwritten(key, crc, settle):\n"
-                                         "            continue\n        record = self._release(")))
-    rewrite(patch, Endings, "settle", ("if late:\n", ("late = {index: late[index] for index in late if late[index]}\n"
-                                       "    if late:\n")))
+    rewrite(patch, Machine, "_settled", (
+        "record = self._release(",
+        "if self._overwritten(key, crc, settle):\n            continue\n        record = self._release("))
+    rewrite(patch, Endings, "settle", (
+        "if late:\n", "if late := {index: late[index] for index in late if late[index]}:\n"))
     honest = Holdings.end
     patch.setattr(Holdings, "end", lambda self, message_id: self.get(message_id) and honest(self, message_id))
 

@@ -37,8 +37,8 @@ def snapshots_are_mixed(patch: pytest.MonkeyPatch) -> None:
 def snapshots_are_acked_early(patch: pytest.MonkeyPatch) -> None:
     """A learner says that it holds what a snapshot holds when the first chunk has come."""
     rewrite(patch, BackupSide, "snapshot", (
-        "staging.write(chunk)", ("staging.write(chunk)\n        self.verified = max(self.verified, chunk.seq)\n"
-                                "        self._ack(chunk.rid)")))
+        "staging.write(chunk)",
+        "staging.write(chunk); self.verified = max(self.verified, chunk.seq); self._ack(chunk.rid)"))
 
 
 def snapshots_go_back(patch: pytest.MonkeyPatch) -> None:
@@ -51,7 +51,7 @@ def snapshots_go_back(patch: pytest.MonkeyPatch) -> None:
 def the_old_copy_is_dropped_first(patch: pytest.MonkeyPatch) -> None:
     """A learner deletes what it has when a snapshot begins, before the new copy is whole."""
     rewrite(patch, BackupSide, "_stage", (
-        "self._staging = Staging(", "self._copy.give_up(self._copy.generation)\n    self._staging = Staging("))
+        "self._staging = Staging(", "self._copy.give_up(self._copy.generation); self._staging = Staging("))
 
 
 def half_received_copies_are_swept(patch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from zmqueue.core.replication import Role
 
 
 def read_before_the_tail() -> None:
-    """R9: N takes over with three entries that P has committed, and N does not know that. It is asked after the last."""
+    """R9: N takes over with three entries that P has committed, and does not know that. It is asked after the last."""
     world = World(3, replicas=3)
     p, n, c = walk(world)
     world.run(5)
@@ -41,8 +41,8 @@ def read_before_the_tail() -> None:
 
 
 def read_with_one_answer() -> None:
-    """R10: N alone is in-sync by the newest state, and commits. P, which was primary, asks the one replica that does not
-    know of that either."""
+    """R10: N alone is in-sync by the newest state, and commits. P, which was primary, asks the one replica that does
+    not know of that either."""
     world = World(3, replicas=3)
     p, n, c = walk(world)
     world.run(5)
