@@ -11,26 +11,23 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Executor
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Unpack
 
 from zmqueue.aio.client import Client
 from zmqueue.aio.handover import Handover
 from zmqueue.aio.message import Message
 from zmqueue.aio.signals import signals
-from zmqueue.client import arguments, limits, payloads
-from zmqueue.client.crew import Crew, runners
+from zmqueue.client import arguments, payloads
+from zmqueue.client.crew import Crew
 from zmqueue.client.executors import Apart, Handler, Outcome, failure
-from zmqueue.client.foreman import Foreman, WorkerStatistics, retry_delay
 from zmqueue.client.leasing import Holding
+from zmqueue.client.work_face import WorkerOptions, WorkFace
 from zmqueue.core.operations import How
-from zmqueue.errors import Closed, ZmqueueError
+from zmqueue.errors import Closed
 
 log = logging.getLogger("zmqueue.worker")
 
-CONCURRENCY_MAX = 1_000                # slots: each keepalive lists what they hold
-GRACE_S = 30.0                         # what runs may take this long to end when the worker is to stop
 CANCEL_S = 5.0                         # what is cancelled then may take this long to clean up
 
 AsyncHandler = Callable[[Message], Awaitable[object]]
@@ -52,7 +49,7 @@ class Run:
         self.given_up = False                            # cancelled by its worker
 
 
-class Worker:
+class Worker(WorkFace):
     """Runs handlers on the messages of some queues.
 
     `handlers`: by queue's name. A coroutine function is called with a `zmqueue.aio.Message`, in a task of its own; a
@@ -64,18 +61,9 @@ class Worker:
     cluster's); while the worker's session lives it is renewed. `grace`: seconds that what runs has to end at a stop.
     """
 
-    def __init__(self, client: Client, handlers: Mapping[str, AsyncHandler | Handler], *, concurrency: int = 8,
-                 executor: Literal["thread", "process"] | Executor = "thread", lease: float | None = None,
-                 grace: float = GRACE_S, retry_delay: Callable[[int], float] = retry_delay) -> None:
+    def __init__(self, client: Client, handlers: Mapping[str, AsyncHandler | Handler],
+                 **options: Unpack[WorkerOptions]) -> None:
         self._client = client
-        self._handlers = arguments.handlers(handlers)
-        self._concurrency = arguments.integer("concurrency", concurrency, 1, CONCURRENCY_MAX)
-        self._make_runner = runners(executor, Apart)
-        self._grace = arguments.seconds("grace", grace)
-        self._foreman = Foreman(client, self._handlers, self._concurrency,
-                                arguments.milliseconds("lease", lease, limits.LEASE_S_MAX), retry_delay,
-                                self._deliver, self._changed)
-        self._plain = {queue for queue, handler in self._handlers.items() if not _is_async(handler)}
         self._crew: Crew[Message] | None = None
         self._handover: Handover | None = None
         self._runs: dict[Holding, Run] = {}
@@ -84,16 +72,8 @@ class Worker:
         self._stopping = False
         self._over = asyncio.Event()                     # it has stopped
         self._signals = 0
-
-    @property
-    def statistics(self) -> WorkerStatistics:
-        """What it did, and how it is."""
-        return self._foreman.statistics
-
-    @property
-    def error(self) -> ZmqueueError | None:
-        """Why the nodes hand out nothing, for good."""
-        return self._foreman.error
+        super().__init__(client, handlers, options, Apart)
+        self._plain = {queue for queue, handler in self._handlers.items() if not _is_async(handler)}
 
     # --- life ---
 

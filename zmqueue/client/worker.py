@@ -10,27 +10,24 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
-from typing import Literal
+from typing import Unpack
 
-from zmqueue.client import arguments, limits
+from zmqueue.client import arguments
 from zmqueue.client.client import Client
-from zmqueue.client.crew import Crew, runners
+from zmqueue.client.crew import Crew
 from zmqueue.client.executors import Handler, InThread
-from zmqueue.client.foreman import Foreman, WorkerStatistics, retry_delay
 from zmqueue.client.interrupts import Interrupts
 from zmqueue.client.leasing import Holding
 from zmqueue.client.message import Message
-from zmqueue.errors import Closed, ZmqueueError
+from zmqueue.client.work_face import WorkerOptions, WorkFace
+from zmqueue.errors import Closed
 
 log = logging.getLogger("zmqueue.worker")
 
-CONCURRENCY_MAX = 1_000                # slots: each is a thread
-GRACE_S = 30.0                         # what runs may take this long to end when the worker is to stop
 LOOK_S = 0.5                           # run() looks this often whether its client lives
 
 
-class Worker:
+class Worker(WorkFace):
     """Runs handlers on the messages of some queues.
 
     `handlers`: by queue's name; each is called with a Message (`executor="thread"`) or a Work (in processes and other
@@ -41,31 +38,13 @@ class Worker:
     cluster's); while the worker's session lives it is renewed. `grace`: seconds that what runs has to end at a stop.
     """
 
-    def __init__(self, client: Client, handlers: Mapping[str, Handler], *, concurrency: int = 8,
-                 executor: Literal["thread", "process"] | Executor = "thread", lease: float | None = None,
-                 grace: float = GRACE_S, retry_delay: Callable[[int], float] = retry_delay) -> None:
+    def __init__(self, client: Client, handlers: Mapping[str, Handler], **options: Unpack[WorkerOptions]) -> None:
         self._client = client
-        self._handlers = arguments.handlers(handlers)
-        self._concurrency = arguments.integer("concurrency", concurrency, 1, CONCURRENCY_MAX)
-        self._make_runner = runners(executor, InThread)
-        self._grace = arguments.seconds("grace", grace)
-        self._changed = threading.Condition()
-        self._foreman = Foreman(client, self._handlers, self._concurrency,
-                                arguments.milliseconds("lease", lease, limits.LEASE_S_MAX), retry_delay,
-                                self._deliver, self._notice)
+        self._condition = threading.Condition()
         self._crew: Crew[Message] | None = None
         self._stopping = False
         self._interrupts: Interrupts | None = None
-
-    @property
-    def statistics(self) -> WorkerStatistics:
-        """What it did, and how it is."""
-        return self._foreman.statistics
-
-    @property
-    def error(self) -> ZmqueueError | None:
-        """Why the nodes hand out nothing, for good."""
-        return self._foreman.error
+        super().__init__(client, handlers, options, InThread)
 
     # --- life ---
 
@@ -91,7 +70,7 @@ class Worker:
 
     def start(self) -> None:
         """Begin to work, in threads of its own; returns at once."""
-        with self._changed:
+        with self._condition:
             if self._crew is not None:
                 raise RuntimeError("a worker is started once; make a new one")
             self._client._check()
@@ -117,9 +96,9 @@ class Worker:
         assert self._crew is not None
         self._crew.put(self._handlers[queue], Message(self._client, holding))
 
-    def _notice(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
+    def _changed(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
         interrupts = self._interrupts
         if interrupts is not None and (self.error or self._stopping):
             interrupts.poke()
@@ -130,19 +109,19 @@ class Worker:
         if crew is None:
             return
         self._stopping = True
-        self._notice()
+        self._changed()
         self._foreman.close()
         for message in crew.unbegun():
             self._foreman.give_back(message._holding)
         end = time.monotonic() + grace
-        with self._changed:
+        with self._condition:
             while self._foreman.busy and not at_once() and not self._client.closed:
                 left = end - time.monotonic()
                 if left <= 0:
                     log.warning("%d handlers did not end within %g s; their messages go back",
                                 self.statistics.running, grace)
                     break
-                self._changed.wait(min(left, 0.1))       # at_once is told by a signal: it has to be looked at
+                self._condition.wait(min(left, 0.1))       # at_once is told by a signal: it has to be looked at
             drained = not self.statistics.running
         self._foreman.end()
         crew.stop(drained=drained)

@@ -1,0 +1,64 @@
+"""What the sync and the asyncio worker share: what they are told, and what they tell."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any, Literal, TypedDict
+
+from zmqueue.client import arguments, limits
+from zmqueue.client.crew import runners
+from zmqueue.client.executors import Handler, Runner
+from zmqueue.client.face import Face
+from zmqueue.client.foreman import Foreman, WorkerStatistics, retry_delay
+from zmqueue.client.leasing import Holding
+from zmqueue.errors import ZmqueueError
+
+CONCURRENCY = 8
+CONCURRENCY_MAX = 1_000                # slots: a thread each, or a task; and each keepalive lists what they hold
+GRACE_S = 30.0                         # what runs may take this long to end when the worker is to stop
+
+
+class WorkerOptions(TypedDict, total=False):
+    """How a worker works."""
+
+    concurrency: int                   # how many handlers run at once; default 8
+    executor: Literal["thread", "process"] | Executor    # where plain functions run; default "thread"
+    lease: float | None                # seconds that one lease lasts; default: the cluster's. It is renewed meanwhile
+    grace: float                       # seconds that what runs has to end at a stop; default 30
+    retry_delay: Callable[[int], float]                  # deliveries -> seconds that a failed message rests
+
+
+class WorkFace(ABC):
+    """A worker but for its waiting, and for where its handlers run."""
+
+    def __init__(self, face: Face[Any, Any], handlers: Mapping[str, Handler], options: WorkerOptions,
+                 in_thread: Callable[[], Runner]) -> None:
+        arguments.known("Worker", options, WorkerOptions)
+        self._handlers = arguments.handlers(handlers)
+        self._concurrency = arguments.integer("concurrency", options.get("concurrency", CONCURRENCY), 1,
+                                              CONCURRENCY_MAX)
+        self._make_runner = runners(options.get("executor", "thread"), in_thread)
+        self._grace = arguments.seconds("grace", options.get("grace", GRACE_S))
+        lease_ms = arguments.milliseconds("lease", options.get("lease"), limits.LEASE_S_MAX)
+        self._foreman = Foreman(face, self._handlers, self._concurrency, lease_ms,
+                                options.get("retry_delay", retry_delay), self._deliver, self._changed)
+
+    @abstractmethod
+    def _deliver(self, queue: str, holding: Holding) -> None:
+        """The foreman has leased this. Called in the client's thread; returns at once."""
+
+    @abstractmethod
+    def _changed(self) -> None:
+        """Some run's end is settled, or the nodes refuse for good. Called in any thread."""
+
+    @property
+    def statistics(self) -> WorkerStatistics:
+        """What it did, and how it is."""
+        return self._foreman.statistics
+
+    @property
+    def error(self) -> ZmqueueError | None:
+        """Why the nodes hand out nothing, for good."""
+        return self._foreman.error
