@@ -17,6 +17,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
+from tests.store.damaging import StoreFile
 from zmqueue.core.tables import Table, rows
 from zmqueue.store import (
     CorruptRecord,
@@ -425,4 +426,20 @@ def test_a_long_fsync_shows_in_the_statistics(tmp_path: Path) -> None:
     started = time.perf_counter()
     store.commit()
     assert 0.0 < store.statistics().commit_seconds <= time.perf_counter() - started
+    store.close()
+
+
+def test_a_key_that_was_changed_is_damage_of_the_range_that_it_stands_in(tmp_path: Path) -> None:
+    """It claims to be a row of another copy of a bucket: that one must not be blamed."""
+    store = LmdbStore(tmp_path / "store")
+    keys = [b"\x00\x00\x00\x05id number %d" % number for number in range(9)]
+    store.put_many(LOG, [(key, b"value") for key in keys])
+    store.commit()
+    store.close()
+    file = StoreFile(tmp_path / "store" / "data.mdb")
+    file.flip(file.row(LOG, keys[4])[0] + 3)           # copy 4, in the midst of copy 5's rows
+    store = LmdbStore(tmp_path / "store")
+    with pytest.raises(CorruptRecord) as found:
+        store.scan(LOG, b"\x00\x00\x00\x05", b"\x00\x00\x00\x06", 100)
+    assert found.value.key.startswith(b"\x00\x00\x00\x05")
     store.close()

@@ -22,6 +22,7 @@ class CorruptRecord(StoreError, Damage):
         super().__init__(
             f"record {key.hex()} of table {table!r} ({sealed_bytes} bytes with its frame) does not fit its"
             " checksum: something below changed it", table, key)
+        self.sealed_bytes = sealed_bytes
 
 
 class StoreFailed(StoreError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import lmdb
 
 from zmqueue.core.tables import Table
-from zmqueue.store.errors import StoreMisused
+from zmqueue.store.errors import CorruptRecord, StoreMisused
 from zmqueue.store.records import check_key, unseal
 
 if TYPE_CHECKING:
@@ -76,12 +76,18 @@ def scan_rows(transaction: Transaction, databases: Databases, table: Table, star
     cursor = transaction.cursor(db=databases[table._value_])
     if limit <= 0 or not _seek(cursor, start):
         return found
-    for key, sealed in cursor.iternext():
-        if key >= stop:
-            break
-        found.append((key, unseal(table, key, sealed)))
-        if len(found) == limit:
-            break
+    try:
+        for key, sealed in cursor.iternext():
+            if key >= stop:
+                break
+            found.append((key, unseal(table, key, sealed)))
+            if len(found) == limit:
+                break
+    except CorruptRecord as damage:
+        if damage.key >= start:
+            raise
+        # The key itself was changed: what it says now belongs to nobody, but it stands among the rows of this range.
+        raise CorruptRecord(table.value, start, damage.sealed_bytes) from damage
     return found
 
 
