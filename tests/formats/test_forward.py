@@ -61,20 +61,25 @@ def test_fields_that_a_later_version_appended_to_a_row_are_skipped(kind: type[ms
     assert msgspec.msgpack.decode(lengthened(msgspec.msgpack.encode(row)), type=kind) == row
 
 
-def unknown(tag: int, *fields: object) -> bytes:
+KNOWN = {kind.__struct_config__.tag for kind in members(Packet)}
+REQUESTS, ANSWERS, OTHERS = range(20, 40), range(40, 60), range(60, 128)
+
+
+def unknown(kinds: range, *fields: object) -> bytes:
     """A frame of a kind that this version does not have."""
-    assert tag not in {kind.__struct_config__.tag for kind in members(Packet)}
+    tag = max(set(kinds) - KNOWN)
     return bytes((packets.WIRE_VERSION,)) + msgspec.msgpack.encode([tag, *fields])
 
 
 def test_a_frame_that_cannot_be_read_costs_itself_alone() -> None:
     known = [encode(example(kind)) for kind in members(Packet)[:3]]
-    read, bad = packets.decode_all([known[0], unknown(19, 1, 2), known[1], b"", b"\x09", known[2]])
+    read, bad = packets.decode_all([known[0], unknown(OTHERS, 1, 2), known[1], b"", b"\x09", known[2]])
     assert read == [decode(frame) for frame in known] and len(bad) == 3
 
 
 @pytest.mark.parametrize(("frame", "request_number"), [
-    (unknown(39, 77, "later"), 77), (unknown(38, "no number"), 0), (unknown(19, 77), 0), (unknown(59, 77), 0),
+    (unknown(REQUESTS, 77, "later"), 77), (unknown(REQUESTS, "no number"), 0), (unknown(OTHERS, 77), 0),
+    (unknown(ANSWERS, 77), 0),
     (b"\x01" + msgspec.msgpack.encode([21, 77]), 77), (b"", 0), (b"\x02\x92\x27\x4d", 0)])
 def test_a_bad_frame_tells_the_number_of_the_request_that_it_seems_to_be(frame: bytes, request_number: int) -> None:
     with pytest.raises(BadFrame) as raised:
@@ -94,7 +99,8 @@ def line(tmp_path: Path) -> Iterator[zmq.Socket[bytes]]:
 
 def test_a_request_that_a_node_does_not_know_is_refused_by_number_and_the_others_are_served(
         line: zmq.Socket[bytes]) -> None:
-    line.send_multipart([encode(Envelope()), unknown(39, 5, "later"), encode(GetState(6, 0)), unknown(38, 7)])
+    line.send_multipart([
+        encode(Envelope()), unknown(REQUESTS, 5, "later"), encode(GetState(6, 0)), unknown(REQUESTS, 7)])
     answers: dict[int, object] = {}
     while len(answers) < 3:
         assert line.poll(10_000), answers
