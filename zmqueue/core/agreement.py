@@ -68,6 +68,10 @@ class Forked(MustStop):
     """Two states of one epoch are known: disks lost what they had confirmed. The node must stop (C11)."""
 
 
+class OldDisk(MustStop):
+    """Another member has seen more of this node than its disk holds (C11): what it confirmed is not there any more."""
+
+
 class Superseded(MustStop):
     """The cluster was recovered without this disk (C12): another lineage of it goes on, and this one is over."""
 
@@ -138,6 +142,10 @@ class Agreement:
     def seen(self, member_id: str, incarnation: int, epoch: int) -> bool:
         """Note what a peer shows of itself; False where it has shown more before and is to be refused (C11)."""
         return self._sightings.seen(member_id, incarnation, epoch)
+
+    def most_seen(self, member_id: str) -> tuple[int, int]:
+        """The highest (incarnation, epoch) that a peer has shown; (0, 0) where it is not known."""
+        return self._sightings.most(member_id)
 
     # --- wants ---
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from zmqueue.core.agreement import Agreement, Superseded
+import msgspec
+
+from zmqueue.core.agreement import Agreement, OldDisk, Superseded
 from zmqueue.core.amending import Amending
 from zmqueue.core.ballots import Accept, Accepted, Hello, Join, Nack, Prepare, Promise, StateIs, Want
 from zmqueue.core.copies import Copies
@@ -45,6 +47,7 @@ from zmqueue.core.packets import (
     MembersReply,
     Nak,
     NotPrimary,
+    Outdated,
     Packet,
     Refused,
     Settling,
@@ -77,6 +80,11 @@ _SUPERSEDED = (
 
 STRANGERS_MAX = 1_000
 """Nodes of older lineages that are remembered, so that each is told of once."""
+
+_OLD_DISK = ("this disk is older than what node {sender} has seen of this node: its run {incarnation} knows epoch "
+             "{epoch}, and run {had_incarnation} had epoch {had_epoch} on its disk. The directory was restored or "
+             "copied, or the disk lost what it had confirmed, so the others refuse it. It is kept as it is: start this "
+             "node on an empty directory with --join")
 
 _STOOD_STILL = ("this node stood still (its process was stopped, its machine slept or swapped, or its disk hung), so "
                 "others may have taken its buckets over. It suspects nobody until it has listened for a whole timeout; "
@@ -188,7 +196,9 @@ class Engine:
         sender = envelope.node
         self.agreement.shown(sender, envelope.epoch, now)
         for packet in packets:
-            if isinstance(packet, _REPLICATION):
+            if isinstance(packet, Outdated):
+                self._heed(sender, packet)
+            elif isinstance(packet, _REPLICATION):
                 self._replicate(sender, packet, now)
             elif isinstance(packet, _CONSENSUS):
                 self.agreement.handle(sender, packet, now)
@@ -204,7 +214,20 @@ class Engine:
         if (envelope.cluster, envelope.lineage) != (state.cluster_id, state.lineage):
             self._meet(state, envelope.cluster, envelope.lineage, envelope.node)
             return False
-        return self.agreement.seen(envelope.node, envelope.incarnation, envelope.epoch)
+        if self.agreement.seen(envelope.node, envelope.incarnation, envelope.epoch):
+            return True
+        if state.by_id(envelope.node) is not None and not all(isinstance(packet, Outdated) for packet in packets):
+            self.effects.send(envelope.node, Outdated(envelope.incarnation, envelope.epoch,
+                                                      *self.agreement.most_seen(envelope.node)))
+        return False
+
+    def _heed(self, sender: str, packet: Outdated) -> None:
+        """C11: this node is refused. It cannot be of use any more, and what it would say could be wrong.
+
+        About an earlier run it is late, and says nothing: that run's packets were on their way for long.
+        """
+        if packet.incarnation == self.config.incarnation and self.state is not None and self.state.by_id(sender):
+            raise OldDisk(_OLD_DISK.format(sender=sender, **msgspec.structs.asdict(packet)))
 
     def _meet(self, state: ClusterState, cluster: str, lineage: int, node: str) -> None:
         """Somebody of another cluster, or of another lineage of this one (C12). Raises Superseded."""

@@ -67,6 +67,15 @@ SnapshotId = tuple[int, int, int]
 """(the sender's member number, its incarnation, a counter): chunks of different snapshots are never mixed (R12)."""
 
 
+class Outdated(msgspec.Struct, array_like=True, frozen=True, tag=19, gc=False):
+    """What you show of yourself is less than you have shown before: you run on an old disk, and are refused (C11)."""
+
+    incarnation: int                       # as the receiver showed them in what is refused
+    epoch: int
+    had_incarnation: int                   # the most that was seen of it
+    had_epoch: int
+
+
 class Append(msgspec.Struct, array_like=True, frozen=True, tag=10, gc=False):
     """The entries after `prev_seq`; none: only the commit index and the barrier."""
 
@@ -415,12 +424,13 @@ class CopyReply(msgspec.Struct, array_like=True, frozen=True, tag=50, gc=False):
 
 
 Consensus = Hello | StateIs | Want | Prepare | Promise | Accept | Accepted | Nack | Join
+Notice = Outdated
 Replication = Append | Ack | Nak | Lost | Ahead | Snap | SnapMore | Differs
 Request = (GetState | Submit | Ask | Lease | Settling | Extend | GiveBack | Keepalive | Watch | EndSession
            | GetQueues | GetMembers | GetCopy | Amend)
 Reply = (StateReply | Confirmed | Answer | Granted | Alive | Hint | QueuesReply | MembersReply | NotPrimary | Refused
          | CopyReply)
-Packet = Consensus | Replication | Request | Reply | Heartbeat
+Packet = Consensus | Notice | Replication | Request | Reply | Heartbeat
 
 _encoder = msgspec.msgpack.Encoder()
 _packets = msgspec.msgpack.Decoder(Packet)

@@ -37,6 +37,10 @@ class Sightings:
             self._shown[member_id] = (incarnation, epoch)
         return True
 
+    def most(self, member_id: str) -> tuple[int, int]:
+        """The most that the peer has shown; (0, 0) where it is not known."""
+        return self._shown.get(member_id, (0, 0))
+
     def keep(self, member_ids: Iterable[str]) -> None:
         """Forget all but these peers."""
         ids = set(member_ids)

@@ -83,6 +83,7 @@ class Loop:
         self._restarts = Restarts(store)
         self._poller = zmq.Poller()
         self._monitors: dict[zmq.Socket[bytes], str] = {}
+        self._answers: dict[zmq.Socket[bytes], str] = {}
         self._epoch = -1                   # of the state that the connections follow
         self._tick_at = 0.0                # when the next tick is due
         self._thread = threading.Thread(target=self._run, name=f"zmqueue-node-{config.id[:6]}", daemon=True)
@@ -175,6 +176,7 @@ class Loop:
             self._epoch = state.epoch
             self._sockets.connect(engine.peers())
             self._monitors = _watch(self._poller, self._monitors, self._sockets.monitors())
+            self._answers = _watch(self._poller, self._answers, dict.fromkeys(self._sockets.answers(), ""))
         ready = dict(self._poller.poll(max(0, round((self._tick_at - time.monotonic()) * 1000))))
         now = time.monotonic()
         self._busy_since = now
@@ -186,6 +188,8 @@ class Loop:
             self._hear(engine, now)
         if self._sockets.router in ready:
             self._listen(engine, now)
+        for socket in self._answers.keys() & ready.keys():
+            self._hear_answers(engine, socket, now)
         for monitor in self._monitors.keys() & ready.keys():
             _drain(monitor)
             self._try_door(self._monitors[monitor])
@@ -200,7 +204,7 @@ class Loop:
         self.turns += 1
         if engine.over:
             raise _Forgotten("the cluster does not list this node any more; its data is kept: to join anew, start it "
-                             "on an empty directory")
+                             "on an empty directory with --join")
 
     # --- what comes ---
 
@@ -217,9 +221,23 @@ class Loop:
                 self._complain(engine, identity, bad)
             if envelope.node:
                 self._note_heard(envelope.node, now)
+                self._sockets.called(envelope.node, identity)
                 engine.on_peer(envelope, packets, now, wall)
             else:
                 engine.on_client(identity, engine.admit(envelope, identity, packets), now, wall)
+
+    def _hear_answers(self, engine: Engine, socket: zmq.Socket[bytes], now: float) -> None:
+        """Members answer on their own line to this node. One that does not know it (any more) has only ours."""
+        for frames in self._sockets.receive(socket):
+            try:
+                envelope = self._envelope(frames)
+            except BadFrame:
+                self.bad_frames += 1
+                continue
+            packets, bad = decode_all(frames[1:])
+            self.bad_frames += len(bad)
+            if envelope.node:
+                engine.on_peer(envelope, packets, now, _wall())
 
     def _envelope(self, frames: list[bytes]) -> Envelope:
         if not frames:

@@ -131,7 +131,8 @@ class Node:
                                         map_bytes_max=self._map_bytes_max)
         has_cluster = files.get(Table.META, b"state") is not None
         if not has_cluster and not self._found and not self._join:
-            raise NodeFailed(f"{self._data} holds no cluster; {_WORDS}")
+            raise NodeFailed(f"{self._data} holds no cluster; {_WORDS}. Where this node was a member before, its "
+                             "directory was emptied: it joins as a new member, and the old one is out after a grace")
         run = begin(files)
         self._id = run.id
         context = self._context = zmq.Context()

@@ -27,6 +27,7 @@ PEER_HWM = 10_000                      # multipart messages towards one peer: a 
 CLIENT_HWM = 10_000                    # likewise towards one client
 RECEIVE_MAX = 500                      # messages taken in one turn, so that a tick is never far away
 FRAMES_MAX = 1_000                     # packets in one multipart message
+CALLERS_MAX = 100                      # strangers among the nodes that are answered
 LINGER_MS = 300                        # closing waits this long for the last answers to leave
 RECONNECT_MS, RECONNECT_MS_MAX = 50, 500
 
@@ -110,6 +111,7 @@ class Sockets:
         self.counts = Counts()
         self._context = context
         self._links: dict[str, Link] = {}
+        self._callers: dict[str, bytes] = {}             # nodes that speak to us and are no members: their way back
         self.router = context.socket(zmq.ROUTER)
         common(self.router)
         self.router.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -141,6 +143,8 @@ class Sockets:
             if link is not None and link.endpoint != endpoint:
                 self._links.pop(node_id).close(0)
             self._link(node_id, endpoint)
+        for node_id in peers:
+            self._callers.pop(node_id, None)
         wanted = {node_id: heartbeats for node_id, (_, heartbeats) in peers.items()}
         for node_id, heartbeats in list(self._published.items()):
             if wanted.get(node_id) != heartbeats:
@@ -160,6 +164,15 @@ class Sockets:
     def endpoints(self) -> dict[str, str]:
         """node id -> the endpoint of its ROUTER."""
         return {node_id: link.endpoint for node_id, link in self._links.items() if "://" not in node_id}
+
+    def answers(self) -> list[zmq.Socket[bytes]]:
+        """The sockets on which a peer answers that does not know this node as a member (any more)."""
+        return [link.socket for link in self._links.values()]
+
+    def called(self, node_id: str, identity: bytes) -> None:
+        """A node spoke to us: where it is no member, it can only be answered on the line that it opened."""
+        if node_id not in self._links and (node_id in self._callers or len(self._callers) < CALLERS_MAX):
+            self._callers[node_id] = identity
 
     def monitors(self) -> dict[zmq.Socket[bytes], str]:
         """The sockets that tell of lost connections, and whose they are."""
@@ -201,16 +214,21 @@ class Sockets:
                 link = self._links.get(address)
                 if link is None and "://" in address:
                     link = self._link(address, address)      # a seed, as yet without a name
-                if link is None:
+                if link is not None:
+                    link.socket.send_multipart(frames, zmq.NOBLOCK)
+                elif address in self._callers:
+                    self.router.send_multipart([self._callers[address], *frames], zmq.NOBLOCK)
+                else:
                     self._drop("no address")
                     return
-                link.socket.send_multipart(frames, zmq.NOBLOCK)
         except zmq.Again:
             self._drop("not connected or queue full")
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             self._drop("client gone")
+            if isinstance(address, str):
+                self._callers.pop(address, None)
         else:
             self.counts.sent += 1
             self.counts.packets_sent += len(frames) - 1
