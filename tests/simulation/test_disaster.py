@@ -3,6 +3,8 @@ and whole, and what is lost is what they named, and nothing else."""
 
 from __future__ import annotations
 
+import random
+
 import msgspec
 import pytest
 
@@ -19,9 +21,10 @@ from zmqueue.core.operations import How, decode
 from zmqueue.core.packets import CopyReply
 from zmqueue.core.salvage import apply, collect
 from zmqueue.core.state import Agreed, ClusterState
-from zmqueue.testing import VirtualClient, VirtualCluster, VirtualNode
+from zmqueue.testing import VirtualClient, VirtualCluster, VirtualNode, Weather
 
 LIMIT = 60.0
+STORM = Weather(delay_max=0.01, loss=0.1, duplication=0.2, overtaking=0.2)
 
 
 class Scene:
@@ -218,6 +221,28 @@ def test_a_holder_that_never_returns_can_be_forgotten() -> None:
     scene.check()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_an_adoption_in_bad_weather_while_nodes_fall_and_return(seed: int) -> None:
+    dice, bereft = random.Random(seed), Bereft(100 + seed)
+    scene, holder, older = bereft.scene, bereft.holder, bereft.older
+    holder.crash()
+    bereft.bereave()
+    bereft.adopt()
+    scene.cluster.network.weather = STORM
+    scene.cluster.run(dice.random())
+    older.crash()                          # perhaps before it knows that its copy is the bucket now
+    scene.cluster.run(3.0 * dice.random())
+    holder.start()
+    scene.cluster.run(dice.random())
+    older.start()
+    scene.confirm(5)
+    scene.forgive()
+    scene.cluster.network.weather = Weather()
+    scene.until(scene.cluster.is_whole, 100.0)
+    scene.check()
+    assert not scene.logs.lost(bereft.before)
+
+
 # --- the majority is lost -----------------------------------------------------------------------------------------
 
 
@@ -318,3 +343,44 @@ def test_a_recovered_survivor_on_which_the_plan_was_not_written_stops_and_can_st
     scene.until(scene.cluster.is_whole)
     scene.check()
     assert not scene.logs.lost(confirmed)
+
+
+def live(scene: Scene, dice: random.Random) -> None:
+    """Submits flow while nodes fall and return, so that copies and states are of different ages; a majority lives."""
+    nodes = list(scene.cluster.nodes.values())
+    scene.cluster.network.weather = STORM
+    for number in range(30):
+        scene.client.submit("q", [b"%d" % number], timeout=20.0)
+        scene.cluster.run(0.2 * dice.random())
+        chosen = dice.choice(nodes)
+        if dice.random() < 0.3 and (not chosen.running or len(scene.cluster.running) > len(nodes) // 2 + 1):
+            chosen.crash() if chosen.running else chosen.start()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_random_minority_recovers_and_only_adopted_buckets_lose_anything(seed: int) -> None:
+    dice = random.Random(seed)
+    scene = Scene(seed, dice.choice((3, 5)), replicas=dice.choice((2, 3)), min_in_sync=dice.choice((1, 2)))
+    live(scene, dice)
+    nodes = list(scene.cluster.nodes.values())
+    for node in nodes:
+        node.crash()
+    newest = scene.states.latest
+    assert newest is not None
+    knowing = [node for node in nodes if collected(node).epoch == newest.epoch]
+    others = dice.sample(nodes, dice.randrange(len(nodes) // 2))
+    survivors = list(dict.fromkeys((dice.choice(knowing), *others)))
+    made = recover(scene, *survivors)      # who knows the newest state is among them: nothing but disks is lost
+    scene.client.close()
+    scene.client = scene.cluster.client()
+    for node in (*survivors, scene.cluster.add_node(), scene.cluster.add_node()):
+        node.start()
+    scene.cluster.network.weather = Weather()
+    scene.until(scene.cluster.is_whole, 100.0)
+    assert {bucket_of(message_id, 4) for message_id in scene.forgive()} <= {one.bucket for one in made.adopted}
+    scene.confirm(10)
+    scene.check()
+    old = next(node for node in nodes if node not in survivors)
+    old.start()
+    scene.until(lambda: not old.running)
+    assert "recovered as lineage 2" in old.ended
