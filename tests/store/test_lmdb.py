@@ -437,7 +437,7 @@ def test_a_key_that_was_changed_is_damage_of_the_range_that_it_stands_in(tmp_pat
     store.commit()
     store.close()
     file = StoreFile(tmp_path / "store" / "data.mdb")
-    file.flip(file.row(LOG, keys[4])[0] + 3)           # copy 4, in the midst of copy 5's rows
+    file.flip(file.row(LOG, keys[2])[0] + 3)           # copy 4, among copy 5's rows, where a search does not pass
     store = LmdbStore(tmp_path / "store")
     with pytest.raises(CorruptRecord) as found:
         store.scan(LOG, b"\x00\x00\x00\x05", b"\x00\x00\x00\x06", 100)
