@@ -179,8 +179,8 @@ class Node:
             raise NodeFailed(
                 f"node {self._id} was not taken up within {wait:g} s: " + (
                     "no majority of the voters answered, or they refuse this copy of the data because it is older "
-                    "than what they have seen of this node (their logs say so); start the other nodes, or start this "
-                    "one on an empty directory" if state_known else
+                    "than what they have seen of this node, or because the cluster was recovered without it (their "
+                    "logs say so); start the other nodes, or start this one on an empty directory" if state_known else
                     f"no member answered at {', '.join(self._join)}; check that they run"))
 
     def stop(self, *, drain: bool = False) -> None:
