@@ -94,8 +94,9 @@ def _by_kind(outcome: Outcome) -> list[dict[str, object]]:
 
 
 def _alone(strike: Strike, strikes: Sequence[Strike]) -> bool:
-    return all(other.kind == strike.kind or other.begun > strike.ended + SETTLED_S or other.ended + SETTLED_S < strike.begun
-               for other in strikes)
+    """No fault of another kind was on while it was, or until it had settled."""
+    return all(other.kind == strike.kind
+               or other.begun > strike.ended + SETTLED_S or other.ended + SETTLED_S < strike.begun for other in strikes)
 
 
 def _longest(waits: Sequence[tuple[float, float]], strikes: Sequence[Strike], least: float = 0.0) -> float:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -31,6 +33,7 @@ lease_ms = 6_000           # a pause may be longer than that
 
 SERVE_S = 60.0                         # a node that may serve does within that, on a busy machine
 WHOLE_S = 120.0                        # a replica that flapped is not trusted again for up to a minute (R17)
+FORGET_S = 30.0                        # beyond the grace, a member that is gone can be forgotten
 HARM_S = 60.0                          # a fault waits that long for its turn to harm nodes
 
 
@@ -43,6 +46,7 @@ class RigNode:
 
     def __init__(self, name: str, host: Host, folder: Path, settings: Path) -> None:
         self.name, self.host, self.folder = name, host, folder
+        self.id = ""                           # as it said when it last served
         self.program = "zmqueue"
         self.arguments: list[str] = []
         self.environment: dict[str, str] = {}
@@ -104,7 +108,9 @@ class RigNode:
         process = self._process
         assert process is not None and process.process is not None and process.process.stdout is not None
         ready, _, _ = select.select([process.process.stdout], [], [], wait)
-        return bool(ready) and "tcp://" in process.process.stdout.readline()
+        found = re.search(r"node (\w+) serves at tcp://", process.process.stdout.readline() if ready else "")
+        self.id = found[1] if found else self.id
+        return found is not None
 
     def signal(self, number: signal.Signals) -> None:
         if self._process is not None and self.running:
@@ -277,12 +283,33 @@ class Rig:
             self.replace(node)
 
     def replace(self, node: RigNode) -> None:
-        """An empty directory in the place of its own: a new member at the same address. Waits until all is whole."""
+        """An empty directory in the place of its own: a new member at the same address, and the old one is forgotten.
+
+        Waits until all is whole. The old member's vote has to go: else the next failure finds too many that are gone.
+        """
+        gone = node.id
         node.kill()
         node.wipe()
         node.start(*self.how(node))
+        if not node.serves():
+            self.note(f"{node.name}, replaced, is not taken up: {last_word(node)}")
         if missing := self.await_whole():
             self.note(f"after {node.name} was replaced: {missing}")
+        self.forget(gone)
+
+    def forget(self, node_id: str) -> None:
+        """An operator's word: this member will not come back."""
+        deadline = time.monotonic() + FORGET_S
+        while True:
+            done = subprocess.run(
+                [sys.executable, "-m", "zmqueue", "forget", node_id, "--seeds", ",".join(self.seeds), "--timeout", "5"],
+                cwd=ROOT, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                return
+            if time.monotonic() > deadline:
+                self.note(f"{node_id} could not be forgotten: {done.stderr.strip()}")
+                return
+            time.sleep(0.5)                # paces the repetition; it has to be out first
 
 
 def last_word(node: RigNode) -> str:

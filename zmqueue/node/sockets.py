@@ -128,7 +128,7 @@ class Sockets:
         self.heartbeats.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         self.heartbeats.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
         self.heartbeats.setsockopt(zmq.SUBSCRIBE, b"")
-        self._published: dict[str, str] = {}             # node id -> endpoint that the SUB is connected to
+        self._published: set[str] = set()                # endpoints that the SUB is connected to
 
     # --- who is there ---
 
@@ -145,15 +145,13 @@ class Sockets:
             self._link(node_id, endpoint)
         for node_id in peers:
             self._callers.pop(node_id, None)
-        wanted = {node_id: heartbeats for node_id, (_, heartbeats) in peers.items()}
-        for node_id, heartbeats in list(self._published.items()):
-            if wanted.get(node_id) != heartbeats:
-                self.heartbeats.disconnect(heartbeats)
-                del self._published[node_id]
-        for node_id, heartbeats in wanted.items():
-            if node_id not in self._published:
-                self.heartbeats.connect(heartbeats)
-                self._published[node_id] = heartbeats
+        # By endpoint, not by node: a node that takes the place of a lost one has the same, and `disconnect` ends both.
+        wanted = {heartbeats for _, heartbeats in peers.values()}
+        for endpoint in self._published - wanted:
+            self.heartbeats.disconnect(endpoint)
+        for endpoint in wanted - self._published:
+            self.heartbeats.connect(endpoint)
+        self._published = wanted
 
     def _link(self, address: str, endpoint: str) -> Link:
         link = self._links.get(address)

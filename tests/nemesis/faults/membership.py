@@ -33,6 +33,8 @@ class Join(Fault):
         finally:
             spare.kill()
             spare.wipe()
+        if spare.id:
+            rig.forget(spare.id)
 
 
 class Replace(Fault):
