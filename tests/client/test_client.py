@@ -12,17 +12,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from pydantic import BaseModel
 
 import zmqueue
 from tests.client.serving import Served
 from zmqueue.core.packets import Envelope, Submit
 from zmqueue.core.state import Agreed
-
-
-class Thumbnail(BaseModel):
-    path: str
-    width: int
 
 
 @pytest.fixture
@@ -35,51 +29,6 @@ def served() -> Iterator[Served]:
 def client(served: Served) -> Iterator[zmqueue.Client]:
     with zmqueue.Client(*served.endpoints) as client:
         yield client
-
-
-def test_a_request_goes_around(client: zmqueue.Client) -> None:
-    ticket = client.submit("thumbnails", {"path": "a.png"}, headers={"trace": "1"}, priority=3)
-    assert len(ticket.token) == 32 and ticket.status().state == "ready"
-    message, = client.lease("thumbnails", wait=5.0)
-    assert message.payload == {"path": "a.png"} and message.headers == {"trace": "1"} and message.priority == 3
-    assert (message.token, message.queue, message.deliveries, message.fencing) == (ticket.token, "thumbnails", 1, 1)
-    assert ticket.status() == zmqueue.Status(ticket.token, "thumbnails", "leased", 1, None)
-    message.ack(Thumbnail(path="a.png", width=64))
-    assert ticket.result(5.0) == {"path": "a.png", "width": 64}
-    assert ticket.result(5.0, type=Thumbnail) == Thumbnail(path="a.png", width=64)
-    assert client.ticket(ticket.token) == ticket and ticket.status().result == {"path": "a.png", "width": 64}
-    assert ticket.status().ended
-
-
-def test_a_waiting_result_comes_when_it_is_settled(client: zmqueue.Client) -> None:
-    ticket = client.submit("q", b"x")
-    with ThreadPoolExecutor(1) as pool:
-        result = pool.submit(ticket.result, 10.0)
-        message, = client.lease("q", wait=5.0)
-        message.ack("done")
-        assert result.result(5.0) == "done"
-
-
-def test_a_rejected_request_has_failed(client: zmqueue.Client) -> None:
-    ticket = client.submit("q", "x")
-    client.lease("q", wait=5.0)[0].reject("no such picture")
-    with pytest.raises(zmqueue.RequestFailed, match="dead after 1 deliveries: no such picture"):
-        ticket.result(5.0)
-    status = ticket.status()
-    assert (status.state, status.error, status.result) == ("dead", "no such picture", None)
-
-
-def test_a_message_is_tried_again_extended_or_given_back(client: zmqueue.Client) -> None:
-    client.submit("q", "x")
-    message, = client.lease("q", wait=5.0)
-    before = message.deadline
-    message.extend(60.0)
-    assert message.deadline > before
-    message.nack(error="try again")
-    again, = client.lease("q", wait=5.0)
-    assert again.deliveries == 2 and again.error == "try again"
-    again.give_back()
-    assert len(client.lease("q", wait=5.0)) == 1
 
 
 def test_many_are_submitted_in_few_packets_and_their_tickets_come_in_order(served: Served,
@@ -98,18 +47,6 @@ def test_submits_from_many_threads_and_futures_all_arrive(served: Served, client
         blocking = list(pool.map(lambda number: client.submit("q", number), range(500)))
     soon = [client.submit_soon("q", number) for number in range(2000)]
     assert len({*blocking, *(future.result(10) for future in soon)}) == 2500 == len(served.cluster.stored)
-
-
-def test_members_are_shown(client: zmqueue.Client) -> None:
-    view = client.members()
-    assert (view.epoch, view.buckets, view.replicas, view.min_in_sync, view.majority) == (1, 32, 3, 2, True)
-    assert len(view.members) == 3 and view.buckets_without_primary == 0
-
-
-def test_a_retry_with_the_same_id_is_the_same_request(served: Served, client: zmqueue.Client) -> None:
-    token = client.new_id()
-    assert client.submit("q", "x", id=token) == client.submit("q", "x", id=token)
-    assert len(served.cluster.stored) == 1
 
 
 def test_a_deadline_says_that_the_fate_is_unknown_and_the_ticket_goes_with_it(served: Served,
@@ -255,44 +192,6 @@ def test_a_clients_envelope_names_the_cluster_and_no_node(served: Served, client
     client.submit("q", "x")
     assert served.envelopes[0] == Envelope()
     assert served.envelopes[-1] == Envelope(served.cluster.state.cluster_id, 1, "", 0, 1)
-
-
-@pytest.mark.parametrize(("arguments", "error", "text"), [
-    ({"queue": ""}, ValueError, "a queue's name has 1 to 128 characters, this has 0"),
-    ({"queue": b"q"}, TypeError, "a queue's name is a text, got bytes"),
-    ({"queue": "a\nb"}, ValueError, "printable"),
-    ({"payload": object()}, TypeError, "this object is not"),
-    ({"payload": "\ud800"}, ValueError, "not valid Unicode"),
-    ({"priority": 256}, ValueError, "priority is 256; allowed is 0 to 255"),
-    ({"priority": "1"}, TypeError, "priority is a whole number, got str"),
-    ({"delay": -1}, ValueError, "delay is -1 seconds; allowed is 0 to"),
-    ({"delay": float("inf")}, ValueError, "delay is inf seconds"),
-    ({"headers": {"a": 1}}, TypeError, "headers are texts by name, got 'a': 1"),
-    ({"headers": ["a"]}, TypeError, "headers are a mapping of texts, got list"),
-    ({"headers": {"a": "x" * 20_000}}, ValueError, "1 headers of 20,001 bytes; the limits are 64 headers and 16,384"),
-    ({"attempts": 0}, ValueError, "attempts is 0; allowed is 1 to 65535"),
-    ({"id": "mine"}, zmqueue.BadToken, "a token has 32 characters, this has 4"),
-    ({"timeout": -1}, ValueError, "timeout is -1 seconds"),
-])
-def test_what_is_wrong_with_an_argument_is_said_at_once(client: zmqueue.Client, arguments: dict[str, object],
-                                                        error: type[Exception], text: str) -> None:
-    with pytest.raises(error, match=text):
-        client.submit(**{"queue": "q", "payload": "x"} | arguments)  # type: ignore[arg-type]
-
-
-def test_lease_and_settle_arguments_are_checked(client: zmqueue.Client) -> None:
-    with pytest.raises(ValueError, match="max is 0; allowed is 1 to 1000"):
-        client.lease("q", max=0)
-    with pytest.raises(ValueError, match="lease is 0 seconds"):
-        client.lease("q", lease=0)
-    client.submit("q", "x")
-    message, = client.lease("q", wait=5.0)
-    with pytest.raises(TypeError, match="error is a text, got int"):
-        message.nack(error=1)  # type: ignore[arg-type]
-    with pytest.raises(zmqueue.BodyTooLarge, match="result is 1,048,577 bytes"):
-        message.ack(bytes(1_048_577))
-    with pytest.raises(ValueError, match="delay"):
-        message.nack(delay=-1)
 
 
 def test_seeds_come_from_the_environment_and_are_checked(monkeypatch: pytest.MonkeyPatch, served: Served) -> None:

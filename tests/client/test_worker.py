@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ import zmqueue
 from tests.client.serving import Served
 from zmqueue.client.executors import Outcome, error_text, perform
 from zmqueue.client.foreman import retry_delay
-from zmqueue.core.operations import How, Kind, State
-from zmqueue.core.packets import EndSession
+from zmqueue.core.operations import How, Kind
 
 
 @pytest.fixture
@@ -70,74 +68,6 @@ def test_the_same_handler_runs_in_threads_and_in_processes(client: zmqueue.Clien
     assert (process == os.getpid()) is (executor == "thread")
 
 
-def test_any_executor_will_do(client: zmqueue.Client) -> None:
-    with ThreadPoolExecutor(2) as pool, zmqueue.Worker(client, {"q": double}, executor=pool):
-        assert client.submit("q", 21).result(10.0) == 42
-
-
-def test_a_worker_serves_several_queues(client: zmqueue.Client) -> None:
-    with zmqueue.Worker(client, {"a": lambda work: "a", "b": lambda work: "b"}, concurrency=1):
-        tickets = [client.submit(queue, number) for number in range(20) for queue in "ab"]
-        assert [ticket.result(10.0) for ticket in tickets] == ["a", "b"] * 20
-
-
-def test_many_messages_are_worked_off_and_none_twice(served: Served, client: zmqueue.Client) -> None:
-    ran: list[int] = []
-    tickets = client.submit_many("q", range(2000))
-    with zmqueue.Worker(client, {"q": lambda work: ran.append(work.payload)}) as worker:
-        poll(lambda: worker.statistics.done == 2000)
-    assert sorted(ran) == list(range(2000))
-    assert tickets[0].status().state == "done"
-
-
-def test_it_never_runs_more_than_its_concurrency(client: zmqueue.Client) -> None:
-    running: list[int] = []
-    most: list[int] = []
-    gate = threading.Event()
-
-    def handler(work: zmqueue.Message) -> None:
-        running.append(work.payload)
-        most.append(len(running))
-        gate.wait(10.0)
-        running.remove(work.payload)
-
-    client.submit_many("q", range(12))
-    with zmqueue.Worker(client, {"q": handler}, concurrency=3) as worker:
-        poll(lambda: len(running) == 3)
-        assert [queue.leased for queue in client.queues()] == [3]
-        gate.set()
-        poll(lambda: worker.statistics.done == 12)
-    assert max(most) == 3
-
-
-def test_an_exception_has_it_tried_again_and_its_text_is_kept(client: zmqueue.Client) -> None:
-    errors: list[str] = []
-
-    def handler(work: zmqueue.Message) -> str:
-        errors.append(work.error)
-        if work.deliveries < 3:
-            raise ValueError("not yet")
-        return "done"
-
-    ticket = client.submit("q", "x")
-    with zmqueue.Worker(client, {"q": handler}, retry_delay=at_once) as worker:
-        assert ticket.result(10.0) == "done"
-        poll(lambda: worker.statistics.done == 1)
-        assert worker.statistics.failed == 2
-    assert errors[0] == "" and errors[1].startswith("ValueError: not yet\n  File") and "handler" in errors[1]
-
-
-def test_reject_is_a_dead_letter(client: zmqueue.Client) -> None:
-    def handler(work: zmqueue.Message) -> None:
-        raise zmqueue.Reject("no such picture")
-
-    ticket = client.submit("q", "x")
-    with zmqueue.Worker(client, {"q": handler}) as worker:
-        with pytest.raises(zmqueue.RequestFailed, match="no such picture"):
-            ticket.result(10.0)
-        poll(lambda: worker.statistics.rejected == 1)
-
-
 def test_a_killed_process_costs_only_its_own_message_which_runs_again(client: zmqueue.Client) -> None:
     deadly = client.submit("deadly", "x")
     others = client.submit_many("q", range(10))
@@ -146,14 +76,6 @@ def test_a_killed_process_costs_only_its_own_message_which_runs_again(client: zm
         assert deadly.result(30.0) == "lost: the process that ran it died (killed, or crashed)"
         assert [ticket.result(30.0) for ticket in others] == [number * 2 for number in range(10)]
         assert worker.statistics.failed == 1
-
-
-def test_what_cannot_be_a_result_is_an_error_of_the_handler(client: zmqueue.Client) -> None:
-    assert perform(lambda work: object(), zmqueue.Work("x", "token", "q")).how is How.NACK
-    large = client.submit("q", "x")
-    with zmqueue.Worker(client, {"q": lambda work: bytes(2 << 20)}), \
-            pytest.raises(zmqueue.RequestFailed, match="result is 2,097,152 bytes; the limit is 1,048,576"):
-        large.result(10.0)
 
 
 def test_a_handlers_end_is_an_outcome() -> None:
@@ -166,6 +88,7 @@ def test_a_handlers_end_is_an_outcome() -> None:
         raise zmqueue.Reject
 
     assert perform(double, work) == Outcome(How.ACK, Kind.TEXT, b"xx")
+    assert perform(lambda work: object(), work).how is How.NACK
     assert perform(leave, work).error.startswith("SystemExit: enough")
     assert perform(reject, work) == Outcome(How.REJECT, error="rejected by its handler")
     assert len(error_text(ValueError("x" * 10_000))) == 4_000
@@ -175,44 +98,6 @@ def test_a_failed_message_rests_longer_each_time() -> None:
     assert [retry_delay(deliveries) for deliveries in (1, 2, 3, 20, 10_000)] == [0.1, 0.2, 0.4, 60.0, 60.0]
 
 
-def test_stopping_lets_what_runs_end_and_leases_no_more(served: Served, client: zmqueue.Client) -> None:
-    begun, gate = threading.Event(), threading.Event()
-
-    def handler(work: zmqueue.Message) -> str:
-        begun.set()
-        gate.wait(10.0)
-        return "done"
-
-    client.submit_many("q", range(5))
-    worker = zmqueue.Worker(client, {"q": handler}, concurrency=1)
-    worker.start()
-    assert begun.wait(10.0)
-    threading.Timer(0.2, gate.set).start()
-    worker.stop()
-    states = sorted(stored.state for stored in served.cluster.stored.values())
-    assert states == [State.READY] * 4 + [State.DONE] and worker.statistics.done == 1
-    poll(lambda: any(isinstance(packet, EndSession) for _, packet in served.cluster.log))
-    with pytest.raises(RuntimeError, match="started once"):
-        worker.start()
-
-
-def test_stopping_without_draining_ends_the_session_at_once(client: zmqueue.Client) -> None:
-    begun, gate = threading.Event(), threading.Event()
-
-    def handler(work: zmqueue.Message) -> None:
-        begun.set()
-        gate.wait(10.0)
-
-    client.submit("q", "x")
-    worker = zmqueue.Worker(client, {"q": handler})
-    worker.start()
-    assert begun.wait(10.0)
-    began = time.monotonic()
-    worker.stop(drain=False)
-    assert time.monotonic() - began < 1.0
-    gate.set()
-
-
 def test_a_worker_goes_on_after_all_nodes_were_deaf(served: Served, client: zmqueue.Client) -> None:
     with zmqueue.Worker(client, {"q": double}, concurrency=2):
         assert client.submit("q", 1).result(10.0) == 2
@@ -220,13 +105,6 @@ def test_a_worker_goes_on_after_all_nodes_were_deaf(served: Served, client: zmqu
         time.sleep(1.0)                                      # long enough for requests to fall silent
         served.drop = set()
         assert client.submit("q", 2).result(20.0) == 4
-
-
-def test_run_ends_when_its_client_is_closed(served: Served) -> None:
-    client = zmqueue.Client(*served.endpoints)
-    threading.Timer(0.3, client.close).start()
-    with pytest.raises(zmqueue.Closed, match="closed while its worker ran"):
-        zmqueue.Worker(client, {"q": double}).run()
 
 
 def test_run_in_a_thread_ends_when_it_is_stopped(client: zmqueue.Client) -> None:
@@ -286,14 +164,3 @@ def _program(folder: Path, executor: str, served: Served) -> subprocess.Popen[st
     package = str(Path(zmqueue.__file__).parent.parent)
     return subprocess.Popen([sys.executable, str(path), executor, *served.endpoints], stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": package})
-
-
-def test_what_is_wrong_with_a_worker_is_said_at_once(client: zmqueue.Client) -> None:
-    with pytest.raises(ValueError, match="at least one handler"):
-        zmqueue.Worker(client, {})
-    with pytest.raises(TypeError, match="the handler of queue 'q' is not callable: int"):
-        zmqueue.Worker(client, {"q": 1})  # type: ignore[dict-item]
-    with pytest.raises(ValueError, match="concurrency is 0; allowed is 1 to 1000"):
-        zmqueue.Worker(client, {"q": double}, concurrency=0)
-    with pytest.raises(ValueError, match="executor is 'fiber'; allowed are"):
-        zmqueue.Worker(client, {"q": double}, executor="fiber")  # type: ignore[arg-type]

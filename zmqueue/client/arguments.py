@@ -10,6 +10,7 @@ from zmqueue.client import limits, payloads
 from zmqueue.client.calls import Draft
 from zmqueue.core.endpoints import parse_endpoint
 from zmqueue.core.ids import parse_token
+from zmqueue.core.names import QUEUE_NAME, QUEUE_NAME_RULE
 
 
 def seeds(given: Sequence[str], environment: str) -> list[str]:
@@ -29,8 +30,8 @@ def queue_name(name: str) -> str:
         raise TypeError(f"a queue's name is a text, got {type(name).__name__}")
     if not 0 < len(name) <= limits.QUEUE_NAME_CHARACTERS_MAX:
         raise ValueError(f"a queue's name has 1 to {limits.QUEUE_NAME_CHARACTERS_MAX} characters, this has {len(name)}")
-    if not name.isprintable():
-        raise ValueError(f"a queue's name is made of printable characters, this is not: {name!r}")
+    if not QUEUE_NAME.fullmatch(name):
+        raise ValueError(f"{QUEUE_NAME_RULE}, this is not: {name!r}")
     return name
 
 

@@ -6,12 +6,12 @@ the faulty ones are named by their index. Texts say what was found, what is allo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from zmqueue.core.ids import ID_BYTES, drawn_at, is_id, place_of, places_of
 from zmqueue.core.keys import PRIORITY_MAX
 from zmqueue.core.limits import Limits
+from zmqueue.core.names import QUEUE_NAME, QUEUE_NAME_RULE
 from zmqueue.core.office import Refusal
 from zmqueue.core.operations import Held, How, Settle, Submission
 from zmqueue.core.packets import Code
@@ -22,7 +22,6 @@ Fault = tuple[int, int, str]
 
 ATTEMPTS_MAX = 65_535
 KIND_MAX = 255
-_QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*", re.ASCII)
 
 
 def check_queue(name: str, limits: Limits) -> None:
@@ -30,9 +29,8 @@ def check_queue(name: str, limits: Limits) -> None:
     if len(name) > limits.queue_name_characters_max:
         raise Refusal(Code.BAD_REQUEST, f"the queue's name has {len(name):,} characters; the limit is "
                                         f"{limits.queue_name_characters_max}: {name[:40]!r}...")
-    if not _QUEUE_NAME.fullmatch(name):
-        raise Refusal(Code.BAD_REQUEST, f"a queue's name begins with a letter or digit and is made of A-Z a-z 0-9 "
-                                        f". _ : / -, this is not: {name!r}")
+    if not QUEUE_NAME.fullmatch(name):
+        raise Refusal(Code.BAD_REQUEST, f"{QUEUE_NAME_RULE}, this is not: {name!r}")
 
 
 def check_bucket(bucket: int, settings: Agreed) -> None:

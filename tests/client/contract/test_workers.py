@@ -193,3 +193,5 @@ def test_what_is_wrong_with_a_worker_is_said_at_once(adapter: Adapter, client: A
         adapter.worker(client, {"q": double}, concurrency=0)
     with pytest.raises(ValueError, match="executor is 'fiber'; allowed are"):
         adapter.worker(client, {"q": double}, executor="fiber")
+    with pytest.raises(TypeError, match=r"Worker\(\) has no option 'threads'; allowed are concurrency, executor"):
+        adapter.worker(client, {"q": double}, threads=3)
