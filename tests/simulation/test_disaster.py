@@ -13,14 +13,14 @@ from tests.simulation.checkers.branches import BranchingLogs, RecoverableStates
 from tests.simulation.checkers.ending import Ending
 from zmqueue.client.amending import AmendCall
 from zmqueue.client.surveys import CopiesCall
-from zmqueue.core.changes import BucketAdopted, Change, MemberForgotten, MemberOut
+from zmqueue.core.changes import BucketAdopted, Change, MemberChanged, MemberForgotten, MemberOut
 from zmqueue.core.disaster import Plan, Survivor, plan
 from zmqueue.core.host import BRANCH
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.operations import How, decode
 from zmqueue.core.packets import CopyReply
 from zmqueue.core.salvage import apply, collect
-from zmqueue.core.state import Agreed, ClusterState
+from zmqueue.core.state import Agreed, ClusterState, Member, Status
 from zmqueue.testing import VirtualClient, VirtualCluster, VirtualNode, Weather
 
 LIMIT = 60.0
@@ -241,6 +241,62 @@ def test_an_adoption_in_bad_weather_while_nodes_fall_and_return(seed: int) -> No
     scene.until(scene.cluster.is_whole, 100.0)
     scene.check()
     assert not scene.logs.lost(bereft.before)
+
+
+# --- other places -------------------------------------------------------------------------------------------------
+
+
+def known(scene: Scene, number: int) -> Member:
+    member = scene.state.member(number)
+    assert member is not None
+    return member
+
+
+def weigh(scene: Scene, node: VirtualNode, weight: int, zone: str = "") -> None:
+    member = scene.state.by_id(node.id)
+    assert member is not None
+    scene.amend(MemberChanged(member.number, member.since, weight, zone))
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_member_is_drained_while_submits_flow(replicas: int) -> None:
+    """Of some buckets it has the only copy: it serves them until another member has them whole."""
+    scene = Scene(21 + replicas, 3, replicas=replicas, min_in_sync=1)
+    leaver = next(iter(scene.cluster.nodes.values()))
+    number = scene.number(leaver)
+    before = set(scene.confirm(40))
+    held = {bucket for bucket in range(4) if number in scene.state.in_sync[bucket]}
+    assert held
+    weigh(scene, leaver, 0)
+    assert all(scene.state.primary(bucket) is not None for bucket in held)
+    during = set(scene.confirm(40))
+    scene.until(lambda: not any(number in in_sync for in_sync in scene.state.in_sync))
+    leaver.leave(for_good=True)
+    scene.until(lambda: not scene.state.up(number))
+    leaver.crash()
+    scene.until(lambda: known(scene, number).status is Status.OUT)
+    member = known(scene, number)
+    scene.amend(MemberForgotten(number, member.since))
+    scene.check()
+    assert not scene.logs.lost(before | during)
+
+
+def test_weights_and_zones_change_in_bad_weather_and_nothing_is_lost() -> None:
+    dice = random.Random(8)
+    scene = Scene(8, 4, replicas=2)
+    scene.cluster.network.weather = STORM
+    confirmed: set[bytes] = set()
+    for _ in range(8):
+        weigh(scene, dice.choice(list(scene.cluster.nodes.values())), dice.choice((1, 2, 5)), dice.choice("abc"))
+        confirmed |= set(scene.confirm(5))
+        node = dice.choice(list(scene.cluster.nodes.values()))
+        node.crash()
+        scene.cluster.run(dice.random())
+        node.start()
+    scene.cluster.network.weather = Weather()
+    scene.until(scene.cluster.is_whole, 100.0)
+    scene.check()
+    assert not scene.logs.lost(confirmed)
 
 
 # --- the majority is lost -----------------------------------------------------------------------------------------
