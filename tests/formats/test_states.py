@@ -95,6 +95,20 @@ def test_who_cannot_compute_the_next_state_votes_for_it_and_takes_it_whole(world
     assert world[1].tables.rows[Table.META, b"state"] == after
 
 
+def test_a_natural_proposer_that_cannot_compute_does_not_stop_the_others() -> None:
+    """Node 1 alone is of an earlier version. What it wants is proposed by who can, and it says once why."""
+    world = World(3)
+    world[1].tables.rows[Table.META, b"state"] = with_more(world.newest, "added later")
+    world[1].boot(nonce=100)
+    assert world[1].state.natural == 1
+    world[1].agreement.want(world.now, setting(world[1].state))
+    world[1].flush()
+    world.settle(2.0)
+    assert all(node.state.settings.grace_ms == 40_000 for node in world.nodes.values())
+    said = [note for note in world[1].effects.notes if "does not know" in note.kind]
+    assert len(said) == 1
+
+
 def test_a_peer_that_dropped_what_it_does_not_know_shows_no_other_state(world: World) -> None:
     """It is no fork (C11): the first release wrote only the fields that it knew."""
     before = world[1].state.to_bytes()

@@ -107,6 +107,7 @@ class Agreement:
         self.state: ClusterState | None = None if data is None else ClusterState.from_bytes(data)
         if self.state is not None:
             self._check_not_cloned(self.state)
+            self._note_unknown(None, self.state)
 
     # --- who I am ---
 
@@ -368,6 +369,7 @@ class Agreement:
         self._acceptor.clear()
         self.effects.hold = True
         self.effects.must_commit = True
+        self._note_unknown(old, state)
         self.state = state
         self._proposer.reset()
         self._wants.answered(now)
@@ -379,6 +381,11 @@ class Agreement:
             self.effects.note("this node is no member any more; it stops, and its data is kept", epoch=state.epoch)
         for callback in self.on_install:
             callback(old, state)
+
+    def _note_unknown(self, old: ClusterState | None, state: ClusterState) -> None:
+        if not state.computable and (old is None or old.computable):
+            self.effects.note("the cluster state holds what this version does not know: it is kept, and only nodes of a "
+                              "version that knows it propose the next one; upgrade this node", epoch=state.epoch)
 
     def _follows(self, old: ClusterState, new: ClusterState) -> bool:
         if (new.cluster_id, new.lineage) != (old.cluster_id, old.lineage):
