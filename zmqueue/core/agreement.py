@@ -384,8 +384,8 @@ class Agreement:
 
     def _note_unknown(self, old: ClusterState | None, state: ClusterState) -> None:
         if not state.computable and (old is None or old.computable):
-            self.effects.note("the cluster state holds what this version does not know: it is kept, and only nodes of a "
-                              "version that knows it propose the next one; upgrade this node", epoch=state.epoch)
+            self.effects.note("the cluster state holds what this version does not know: it is kept, and only nodes of "
+                              "a version that knows it propose the next one; upgrade this node", epoch=state.epoch)
 
     def _follows(self, old: ClusterState, new: ClusterState) -> bool:
         if (new.cluster_id, new.lineage) != (old.cluster_id, old.lineage):
