@@ -84,6 +84,13 @@ class RigNode:
         """The exit status, once the process has ended."""
         return None if self._process is None or self._process.process is None else self._process.process.poll()
 
+    def ended(self, wait: float = 10.0) -> bool:
+        """Wait until it has ended by itself; False where it goes on."""
+        deadline = time.monotonic() + wait
+        while self.running and time.monotonic() < deadline:
+            time.sleep(0.05)               # polls; the deadline is above
+        return not self.running
+
     @property
     def log(self) -> str:
         """What it said on standard error, over all its starts."""

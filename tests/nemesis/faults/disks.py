@@ -7,12 +7,11 @@ import os
 import random
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.nemesis.faults.base import Fault, Strike
-from tests.nemesis.rig import NotNow, Rig, RigNode, available, last_word, root_only
+from tests.nemesis.rig import NotNow, Rig, available, last_word, root_only
 
 MiB = 1 << 20
 DISK_BYTES = 512 * MiB
@@ -82,7 +81,7 @@ class FailingSync(Fault):
                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
                 strike.begin(f"{node.name}: syncs fail")
-                if not ends(node):
+                if not node.ended(STOPS_S):
                     raise AssertionError(f"{node.name} went on for {STOPS_S:g} s although its syncs fail")
             finally:
                 tracer.send_signal(signal.SIGINT)
@@ -99,11 +98,3 @@ def strace(log: Path) -> list[str]:
     """A command that has each sync fail of what follows, or of the process that it is attached to."""
     return ["strace", "-f", "-o", str(log), "-e", "trace=fsync,fdatasync,msync",
             "-e", "inject=fsync,fdatasync,msync:error=EIO"]
-
-
-def ends(node: RigNode) -> bool:
-    """Wait for it to end by itself."""
-    deadline = time.monotonic() + STOPS_S
-    while node.running and time.monotonic() < deadline:
-        time.sleep(0.05)                   # polls; the deadline is above
-    return not node.running

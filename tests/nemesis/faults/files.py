@@ -111,7 +111,7 @@ class Truncate(Fault):
             node.start(*rig.how(node))
             if node.serves(REFUSES_S):
                 raise AssertionError(f"{node.name} serves on a file of {keep} bytes where {pages} pages were in use")
-            if node.running or node.status is None or node.status < 0:
+            if not node.ended() or (node.status or 0) < 0:
                 rig.note(f"{node.name} did not refuse a file that is cut: status {node.status}, {last_word(node)}")
             rig.replace(node)
 
