@@ -54,6 +54,7 @@ class Logs(Observer):
         self.committed: list[list[Entry]] = [[] for _ in range(buckets)]
         self.models = [BucketModel() for _ in range(buckets)]
         self.snapshots = 0
+        self.honest = True                 # no disk has changed anything that was written to it
         self._states = states
         self.nodes: dict[str, VirtualNode] = {}       # by id
         self._seen: dict[Key, Seen] = {}
@@ -70,10 +71,17 @@ class Logs(Observer):
 
     def started(self, node: VirtualNode) -> None:
         self.nodes[node.id] = node
+        if self.honest:
+            self._check_sound(node)
         self._look(node)
 
     def turned(self, node: VirtualNode) -> None:
         self._look(node)
+
+    def _check_sound(self, node: VirtualNode) -> None:
+        """A node that took a copy of its own for damaged began anew: what it found is not the disk's doing."""
+        for bucket, mark in marks_in(node.disk.store).items():
+            raise Violation(self.ALARM, f"{node.name} took its copy of bucket {bucket} for damaged: {mark.what}")
 
     def noted(self, node: VirtualNode, note: Note) -> None:
         if note.kind.startswith(ALARM):
