@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,7 +10,7 @@ from tests.core.replication_rig import submitted
 from zmqueue.core.log import CACHE_ENTRIES, COMPACT_ENTRIES, Log
 from zmqueue.core.operations import encode
 from zmqueue.core.packets import Entry
-from zmqueue.core.tables import Table, rows, span
+from zmqueue.core.tables import RowMissing, Table, rows, span
 from zmqueue.store.memory import MemoryStore
 
 COPY = 5
@@ -55,6 +56,29 @@ def test_a_log_is_found_again_after_a_restart() -> None:
     log = Log(store.crash(), COPY, 0, 0, 3)
     assert log.end == 5
     assert log.entries(0, 100, 1_000_000) == tuple(entry(number) for number in range(1, 6))
+
+
+@pytest.mark.parametrize("gone", [3, 4, 7])
+def test_a_log_that_lacks_an_entry_is_damaged_where_it_is_read(gone: int) -> None:
+    """Below the commit index what is read later, above it what is read at the start: never another entry instead."""
+    store = MemoryStore()
+    a_log(8, store)
+    store.commit()
+    key = COPY.to_bytes(4, "big") + gone.to_bytes(8, "big")
+    store.vanish(Table.LOG, key)
+    with pytest.raises(RowMissing) as found:
+        log = Log(store, COPY, 0, 0, 5)
+        log.entries(2, 2, 1_000_000)           # a page that is full all the same
+    assert found.value.key == key
+
+
+def test_a_log_that_ends_below_what_is_committed_is_damaged() -> None:
+    store = MemoryStore()
+    a_log(5, store)
+    store.commit()
+    store.vanish(Table.LOG, COPY.to_bytes(4, "big") + (5).to_bytes(8, "big"))
+    with pytest.raises(RowMissing):
+        Log(store, COPY, 0, 0, 5)
 
 
 def test_entries_of_another_copy_are_not_seen() -> None:
