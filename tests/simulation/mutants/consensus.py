@@ -112,8 +112,8 @@ def promises_are_answered_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 CONSENSUS = [
-    mutant(promises_are_forgotten, "C1", States.NAME),
-    mutant(round_zero_is_used_twice, "C1", States.NAME),
+    mutant(promises_are_forgotten, "C1", States.NAME, deep=True),
+    mutant(round_zero_is_used_twice, "C1", States.NAME, deep=True),
     mutant(round_zero_has_no_owner, "C2", States.NAME, deep=True),
     mutant(accepted_values_are_not_adopted, "C1", States.NAME, deep=True),
     mutant(half_is_a_quorum, "C1", States.NAME),
@@ -124,7 +124,7 @@ CONSENSUS = [
     mutant(own_promise_is_bypassed, "C1", schedule="self_bypass"),
     mutant(own_acceptance_is_not_written, "C1", schedule="r0_twice"),
     mutant(own_acceptance_comes_last, "C1", schedule="round_zero_and_a_crash"),
-    mutant(promises_are_answered_at_once, "C1", States.NAME, deep=True),
+    mutant(promises_are_answered_at_once, "C1", States.NAME),
     mutant(own_promise_comes_last, "C1", schedule="ballot_reuse"),
     mutant(states_are_used_before_they_are_on_disk, "C4", schedule="use_before_disk_by_engines"),
 ]

@@ -35,7 +35,7 @@ def unapplied_submits_are_unknown(patch: pytest.MonkeyPatch) -> None:
 
 
 READS = [
-    mutant(reads_pass_no_barrier, "R10", Answers.LINEAR),
+    mutant(reads_pass_no_barrier, "R10", Answers.LINEAR, deep=True),
     mutant(reads_do_not_wait_for_the_tail, "R9", schedule="read_before_the_tail"),
     mutant(barriers_are_answered_by_any, "R10", schedule="read_with_one_answer"),
     mutant(unapplied_submits_are_unknown, "R10", schedule="question_before_the_commit"),

@@ -78,6 +78,6 @@ SESSIONS = [
     mutant(lost_sessions_keep_their_leases, "Q5", schedule="lost_session"),
     mutant(unclaimed_leases_are_kept, "Q5", schedule="unclaimed_grant"),
     mutant(repeated_requests_are_granted_anew, "Q5", schedule="repeated_request"),
-    mutant(bucket_time_is_the_wall_clock, "Q1", Logs.DECISIONS),
-    mutant(bucket_time_begins_anew, "Q1", Logs.DECISIONS, deep=True),
+    mutant(bucket_time_is_the_wall_clock, "Q1", Logs.DECISIONS, deep=True),
+    mutant(bucket_time_begins_anew, "Q1", Logs.DECISIONS),
 ]

@@ -87,13 +87,13 @@ def a_replica_drops_a_row(patch: pytest.MonkeyPatch) -> None:
 
 
 SNAPSHOTS = [
-    mutant(a_chunk_loses_a_row, "R12", Logs.SNAPSHOT, Logs.ALARM),
+    mutant(a_chunk_loses_a_row, "R12", Logs.SNAPSHOT, Logs.ALARM, deep=True),
     mutant(snapshots_are_mixed, "R12", schedule="two_snapshots"),
-    mutant(snapshots_are_acked_early, "R12", Logs.IN_SYNC),
+    mutant(snapshots_are_acked_early, "R12", Logs.IN_SYNC, deep=True),
     mutant(snapshots_go_back, "R12", schedule="late_snapshot"),
-    mutant(the_old_copy_is_dropped_first, "R12", Logs.DELETED),
-    mutant(half_received_copies_are_swept, "R12", Logs.SNAPSHOT, Ending.EQUAL),
-    mutant(orphans_are_deleted, "R14", Logs.IN_SYNC, Logs.DELETED),
+    mutant(the_old_copy_is_dropped_first, "R12", Logs.DELETED, deep=True),
+    mutant(half_received_copies_are_swept, "R12", Logs.SNAPSHOT, Ending.EQUAL, deep=True),
+    mutant(orphans_are_deleted, "R14", Logs.IN_SYNC, Logs.DELETED, deep=True),
     mutant(copies_are_deleted_early, "R14", schedule="second_copy"),
     mutant(a_replica_drops_a_row, "R12", Ending.EQUAL, Logs.SNAPSHOT),
 ]
