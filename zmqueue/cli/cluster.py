@@ -79,8 +79,9 @@ def sentences(view: zmqueue.MembersView) -> Iterator[str]:
         if member.corrupt:
             yield (f"{member.id} ({member.endpoint}) found {member.corrupt} damaged copies so far, {member.repaired} "
                    "were made anew: its disk returns something else than was written; replace it")
-
-
+        if member.status == "out" and member.voter:
+            yield (f"{member.id} ({member.endpoint}) is out and keeps its vote, so it still counts where a majority is "
+                   f"needed; if it is gone for good: zmqueue forget {member.id}")
     for mark in view.disasters:
         when = datetime.datetime.fromtimestamp(mark.at_ms / 1_000, datetime.UTC).isoformat(" ", "seconds")
         if mark.lost:
