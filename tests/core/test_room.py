@@ -124,6 +124,21 @@ def test_a_node_below_half_its_reserve_takes_in_no_copies_until_it_has_room() ->
     assert learner.replica.commit == primary.replica.commit
 
 
+def test_it_takes_no_log_in_either_while_it_is_a_learner() -> None:
+    world = World(3)
+    world.run()
+    primary, _, learner = (world[number] for number in world.order())
+    world.agree(ReplicaDropped(BUCKET, learner.number, world.state.terms[BUCKET]))
+    world.tell()
+    learner.host.low = True
+    primary.append(1)
+    world.run(100)
+    assert learner.replica.end == 0 and primary.replica.commit == 1
+    learner.host.low = False
+    world.run(100)
+    assert learner.replica.commit == 1
+
+
 def test_an_in_sync_replica_below_half_its_reserve_goes_on() -> None:
     world = World(3)
     world.run()

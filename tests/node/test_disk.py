@@ -104,7 +104,7 @@ def test_another_program_that_fills_the_disk_stops_only_the_submits(make: Make, 
             return len(refused) >= 20                # in whichever bucket: each has a replica there
 
         eventually(refuses, 20.0, lambda: str(node.statistics()))
-        assert any(node.id in str(error) for error in refused), "a primary with room names the replica that has none"
+        assert any(f"node {node.id}, a replica of bucket" in str(error) for error in refused), "a primary says"
         short = {member.id: member.disk_short for member in client.members().members}
         assert short == {first.id: False, second.id: False, node.id: True}
         work_off(client, tokens)

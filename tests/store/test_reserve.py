@@ -13,7 +13,7 @@ import pytest
 from tests.store.conftest import MakeDisk
 from zmqueue.core.tables import Table, rows
 from zmqueue.store import LmdbStore, StoreFailed
-from zmqueue.store.reserve import RESERVE_BYTES_MIN
+from zmqueue.store.reserve import RESERVE_BYTES_MIN, Reserve
 
 MIB = 1 << 20
 RESERVE = RESERVE_BYTES_MIN
@@ -140,6 +140,19 @@ def test_pages_that_hold_nothing_any_more_end_the_shortage(store: LmdbStore) -> 
         assert gone < count
     assert RESERVE // 16 <= gone * len(BODY) <= RESERVE // 2, "from a sixteenth to an eighth: nothing flaps"
     assert store.statistics().used_bytes - used < MIB, "deleting is nearly free"
+
+
+def test_half_of_the_reserve_is_in_unused_blocks_whatever_can_be_reused(make_disk: MakeDisk) -> None:
+    """Reusable pages may be pinned by a view, or too scattered for a large value."""
+    path = make_disk(24) / "file"
+    path.touch()
+    reserve = Reserve(path, RESERVE, None)
+    assert not reserve.measure(MIB, lambda: 0).short
+    for used, short in ((8 * MIB, False), (10 * MIB, True)):
+        room = reserve.measure(used, lambda: 10 * RESERVE)
+        assert (room.short, room.reserved_bytes < RESERVE // 2) == (short, short), room
+        assert not room.low
+    reserve.close()
 
 
 def test_what_was_allocated_counts_again_after_a_restart(store: LmdbStore) -> None:

@@ -59,8 +59,7 @@ class Restarts:
         if not mendable:
             raise DiskDamaged(f"{damage} (in {self._store.path}), which the node itself needs: no other has it. "
                               f"{ADVICE}") from damage
-        self._store.commit()
-        run = begin(self._store)
+        run = begin(self._store)           # with the mark, in one batch
         log.error("node %s: %s (in %s). The node begins anew without that copy of the bucket, and gets a fresh one "
                   "from another node; its disk is not to be trusted: replace it", config.id, damage, self._store.path)
         return replace(config, incarnation=run.incarnation, nonce=run.nonce)
