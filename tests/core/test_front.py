@@ -186,6 +186,15 @@ def test_a_new_primary_grants_nothing_anew_for_a_request_that_stands_in_its_inhe
     assert held(lease(fresh, number=1, most=1).grants) == leased[0].grants
 
 
+def test_a_bucket_that_stands_still_refuses_with_the_reason_and_others_send_on_to_the_primary() -> None:
+    node = Node(buckets=2)
+    for replica in node.replicas:
+        replica.enter(Role.DAMAGED, node.now)
+    node.replicas[0].halted = "bucket 0 stands still"
+    for bucket, answer in enumerate((Refused(5, Code.NOT_SERVING, "bucket 0 stands still"), NotPrimary(5, 1, False))):
+        assert node.call(Ask(5, bucket, message(node, 1, bucket).id, 0, False)) == answer
+
+
 def test_settled_messages_are_not_granted_to_a_repeat() -> None:
     node = Node()
     fill(node, 1, 2)
