@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from tests.cli.running import zmqueue
+from tests.cli.running import environment, zmqueue
 from tests.core.test_disaster import five
 from tests.core.test_state_changes import ID
 from zmqueue.core.agreement import _KEY as STATE_KEY
@@ -64,6 +67,22 @@ def test_without_a_terminal_only_yes_is_a_yes(tmp_path: Path, answer: bytes) -> 
     ran = zmqueue("recover", "--data", str(data), "--yes", "--json")
     assert ran.status == 0 and lineage(data) == 2
     assert ran.document["node"] == ID(1) and len(ran.document["losses"]) >= 3
+
+
+@pytest.mark.parametrize(("answer", "status", "after"), [(b"n\n", 1, 1), (b"\n", 1, 1), (b"y\n", 0, 2)])
+def test_at_a_terminal_it_asks(tmp_path: Path, answer: bytes, status: int, after: int) -> None:
+    data = directory(tmp_path / "a", 1, five())
+    terminal, stdin = os.openpty()
+    try:
+        os.write(terminal, answer)
+        done = subprocess.run([sys.executable, "-m", "zmqueue", "recover", "--data", str(data)], stdin=stdin,
+                              capture_output=True, timeout=60.0, check=False, env=environment())
+    finally:
+        os.close(terminal)
+        os.close(stdin)
+    said = done.stderr.decode()
+    assert (done.returncode, lineage(data)) == (status, after), said
+    assert said.index("may be lost") < said.index("Write lineage 2 onto the disk")
 
 
 def test_a_directory_that_is_in_use_is_left_alone(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def _configured(path: Path | None) -> tuple[zmqueue.Settings, OfThisNode]:
 @click.option("--heartbeat-port", type=click.IntRange(0, 65_535), default=0, help="Of its PUB socket; 0: any free one.")
 @click.option("--weight", type=click.IntRange(0, 100), default=1, show_default=True,
               help="Its share of the buckets when it joins; 0 votes and holds nothing. Later: zmqueue weight.")
-@click.option("--zone", default="", help="When it joins; replicas go to different zones where there are enough. Later: zmqueue zone.")
+@click.option("--zone", default="", help="Its zone when it joins: replicas go to different ones where there are "
+              "enough. Later: zmqueue zone.")
 @click.option("--disk-reserve", type=Size(), default=None, help="Disk that is kept ahead, as 64MiB (the default): "
               "below it submits are refused, and the rest goes on.")
 @click.option("--map-max", type=Size(), default=None, help="How large the store's file may become; as the disk allows.")
