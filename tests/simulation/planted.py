@@ -21,7 +21,7 @@ import pytest
 from tests.core import consensus_rig, replication_rig
 from tests.simulation import checkers
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.mutants.planting import CRASHED, Mutant, of_the_product
+from tests.simulation.mutants.planting import CRASHED, CannotPlant, Mutant, of_the_planting, of_the_product
 from tests.simulation.run import Outcome, run_seed
 from tests.simulation.schedules import SCHEDULES
 
@@ -63,13 +63,16 @@ def counts(mutant: Mutant, outcome: Outcome) -> bool:
 
 
 def hunt(mutant: Mutant, seeds: int = SEEDS_MAX, start: int = 0) -> tuple[int, Outcome] | None:
-    """Run seeds with the fault until it is caught: (how many that took, what was found)."""
+    """Run seeds with the fault until it is caught: (how many that took, what was found). Raises CannotPlant where it is
+    the planting that fails."""
     for tried, seed in enumerate(range(start, start + seeds), 1):
         with pytest.MonkeyPatch.context() as patch:
             mutant.plant(patch)
             outcome = run_seed(seed, 0)
         if counts(mutant, outcome):
             return tried, outcome
+        if outcome.checker == CRASHED and of_the_planting(outcome.what):
+            raise CannotPlant(f"{mutant.name}: {outcome.what}")
     return None
 
 
@@ -101,10 +104,12 @@ def try_one(mutant: Mutant, seeds: int = SEEDS_MAX) -> Caught:
         clean = passes(mutant.schedule) if what else None
         return Caught(mutant.name, mutant.rule, bool(what), None, None, mutant.schedule if what else "", True, clean,
                       what, time.perf_counter() - began)
-    found = hunt(mutant, seeds)
+    try:
+        found, what = hunt(mutant, seeds), ""
+    except CannotPlant as error:
+        found, what = None, str(error)
     if found is None:
-        return Caught(mutant.name, mutant.rule, False, seeds, None, "", False, None, "",
-                      time.perf_counter() - began)
+        return Caught(mutant.name, mutant.rule, False, seeds, None, "", False, None, what, time.perf_counter() - began)
     tried, outcome = found
     clean, what = run_seed(outcome.seed, 0).passed, outcome.what.splitlines()[0][:SHOWN_MAX]
     return Caught(mutant.name, mutant.rule, True, tried, outcome.seed, outcome.checker, False, clean, what,
@@ -142,7 +147,7 @@ def try_all(names: Sequence[str], jobs: int, tell: Callable[[str], None]) -> dic
 def line(result: Caught) -> str:
     """One result, for people."""
     if not result.caught:
-        return f"{result.name:<48} NOT CAUGHT in {result.seeds or 'its schedule'}"
+        return f"{result.name:<48} NOT CAUGHT in {result.seeds or 'its schedule'}  {result.what}"
     where = "schedule" if result.schedule else f"{result.seeds} seeds"
     control = "" if result.control_passed else "  THE CONTROL FAILS"
     return f"{result.name:<48} {result.rule:<4} {where:>10}  {result.seconds:6.1f} s  {result.by}{control}"

@@ -14,7 +14,7 @@ from tests.simulation.checkers.logs import Logs
 from tests.simulation.checkers.states import States
 from tests.simulation.checkers.steps import Steps
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.mutants.planting import CannotPlant, Mutant, of_the_product, rewrite
+from tests.simulation.mutants.planting import CannotPlant, Mutant, of_the_planting, of_the_product, rewrite
 from tests.simulation.planted import hunt
 from zmqueue.core.acceptor import Acceptor
 
@@ -87,6 +87,8 @@ def test_only_an_assertion_of_the_product_counts_as_its_own_finding() -> None:
     assert of_the_product(product)
     assert not of_the_product(planted)
     assert not of_the_product(product.replace("AssertionError", "TypeError"))
+    assert of_the_planting(planted) and of_the_planting(product.replace("AssertionError", "TypeError"))
+    assert not of_the_planting(product)
 
 
 def code_of(found: object) -> object:

@@ -82,6 +82,13 @@ def _function(found: object) -> Callable[..., object]:
 
 def of_the_product(what: str) -> bool:
     """True where an exception, with its traceback, is an assertion of the product: it found out by itself that
-    something is wrong. Any other one may be a mistake in the planting."""
+    something is wrong."""
     files = _FILES.findall(what)
     return what.startswith("AssertionError(") and bool(files) and "/zmqueue/" in files[-1].replace("\\", "/")
+
+
+def of_the_planting(what: str) -> bool:
+    """True where an exception, with its traceback, tells of planted words that do not fit the product (any more)."""
+    files = _FILES.findall(what)
+    in_planted = bool(files) and (files[-1].endswith("with a fault>") or "/mutants/" in files[-1].replace("\\", "/"))
+    return what.startswith(("TypeError(", "NameError(", "AttributeError(", "UnboundLocalError(")) or in_planted

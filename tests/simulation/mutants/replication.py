@@ -144,13 +144,9 @@ def a_new_primary_cuts_its_tail(patch: pytest.MonkeyPatch) -> None:
 
 def a_log_opens_one_entry_short(patch: pytest.MonkeyPatch) -> None:
     """A restarted node does not find the last entry that it had on its disk."""
-    honest = BucketCopy.__init__
-
-    def begin(self: BucketCopy, *more: object) -> None:
-        honest(self, *more)  # type: ignore[arg-type]
-        if self.log.end > self.commit:
-            self.cut(self.log.end - 1)
-    patch.setattr(BucketCopy, "__init__", begin)
+    rewrite(patch, BucketCopy, "__init__", (
+        "self.own = self._flushed = self.log.end ",
+        "self.own = self._flushed = self.log.end; self.end > self.commit and self.cut(self.end - 1) "))
 
 
 def replicas_resume_at_their_commit(patch: pytest.MonkeyPatch) -> None:
