@@ -45,7 +45,7 @@ def _parse(arguments: list[str] | None) -> tuple[Plan, bool]:
     parser = argparse.ArgumentParser(prog="python -m tests.nemesis", description=__doc__)
     parser.add_argument("--faults", default="all", metavar="KIND,...", help=f"of {', '.join(FAULTS)}; or all (default)")
     parser.add_argument("--seconds", type=float, default=60.0, metavar="S",
-                        help="for how long faults strike (60); draining and judging come after")
+                        help="for how long faults strike (60), and until each kind has; more time to drain and judge")
     parser.add_argument("--nodes", type=int, default=3, choices=(3, 5))
     parser.add_argument("--folder", type=Path, default=None, metavar="DIR",
                         help="where history and verdict go; made, or empty (default: a new temporary one)")

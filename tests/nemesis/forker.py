@@ -18,7 +18,7 @@ from pathlib import Path
 import zmqueue
 from tests.nemesis import payloads
 from tests.nemesis.book import Book
-from tests.nemesis.programs import ATTEMPTS, QUEUES, outcome_of
+from tests.nemesis.usage import ATTEMPTS, QUEUES, outcome_of
 
 FORKS = 4
 MESSAGES = 5                           # of each child

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from tests.nemesis import payloads
@@ -34,7 +34,7 @@ class Fate:
     attempts: int = 0
     refusals: int = 0
     confirmed_at: float = float("inf")     # when its program knew
-    answered_at: float = float("inf")      # the same, or when the last attempt ended
+    answered_at: float = 0.0               # when the last attempt ended
 
     @property
     def confirmed(self) -> bool:
@@ -68,6 +68,17 @@ class Settle:
     outcome: str
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a program was told of a message's state; "unknown": that there is none of that token."""
+
+    program: str
+    state: str
+    result: object
+    begun: float
+    ended: float
+
+
 @dataclass(slots=True)
 class Verdict:
     """What was found. `findings`: of each kind some, in words."""
@@ -99,23 +110,26 @@ class Verdict:
 
 
 class Judge:
-    """Reads the history once, then judges it."""
+    """Reads the history, then judges it. `history()` gives its calls, in any order, as often as asked."""
 
     UNEXPECTED = "nothing comes out that did not go in"
     STALE = "a settle under an older lease is refused"
     ORDER = "fencing numbers grow"
     BROKEN = "errors are zmqueue's own"
 
-    def __init__(self, history: Iterable[Call]) -> None:
+    def __init__(self, history: Callable[[], Iterable[Call]]) -> None:
         self.verdict = Verdict()
         self.fates: dict[str, Fate] = {}
         self._heads: dict[str, str] = {}                         # token -> head
-        self._deliveries: dict[str, list[Delivery]] = defaultdict(list)
-        self._settles: dict[str, list[Settle]] = defaultdict(list)
-        self._reads: dict[str, list[Call]] = defaultdict(list)
+        self._deliveries: defaultdict[str, list[Delivery]] = defaultdict(list)
+        self._settles: defaultdict[str, list[Settle]] = defaultdict(list)
+        self._reads: defaultdict[str, list[Read]] = defaultdict(list)
         self._told: Told[str] = Told()
         # Submits come first: a message may be handed out, and ended, before its submitter has heard of it.
-        for call in sorted(history, key=lambda call: (call.call != "submit", call.ended)):
+        for call in history():
+            if call.call == "submit":
+                self._submit(call)
+        for call in history():
             self._take(call)
 
     @property
@@ -126,20 +140,19 @@ class Judge:
     # --- reading ---
 
     def _take(self, call: Call) -> None:
-        if call.outcome == "broken" or "broken" in call.told.get("outcomes", ()):
-            self.verdict.violation(self.BROKEN, f"{call.program}: {call.call} ended with {call.told}")
+        asked, told = call.asked, call.told
+        if call.outcome == "broken" or "broken" in told.get("outcomes", ()):
+            self.verdict.violation(self.BROKEN, f"{call.program}: {call.call} ended with {told}")
         match call.call:
-            case "submit":
-                self._submit(call)
             case "lease":
-                for token, fencing, head in call.told.get("messages") or ():
+                for token, fencing, head in told.get("messages") or ():
                     self._delivery(call, token, fencing, head)
             case "settle":
-                asked = call.asked
-                self._settles[asked["token"]].append(Settle(asked["fencing"], asked["how"], asked["result"], call.begun,
-                                                            call.ended, call.outcome))
+                self._settles[asked["token"]].append(Settle(
+                    asked["fencing"], asked["how"], asked["result"], call.begun, call.ended, call.outcome))
             case "read" if call.outcome == "confirmed":
-                self._reads[call.asked["token"]].append(call)
+                self._reads[asked["token"]].append(Read(
+                    call.program, told["state"], told["result"], call.begun, call.ended))
                 self.verdict.reads += 1
 
     def _submit(self, call: Call) -> None:
@@ -150,7 +163,7 @@ class Judge:
             fate = self.fates.setdefault(head, Fate(call.begun))
             fate.begun = min(fate.begun, call.begun)
             fate.attempts += 1
-            fate.answered_at = call.ended
+            fate.answered_at = max(fate.answered_at, call.ended)
             if token:
                 fate.token = token
                 self._heads[token] = head
@@ -175,7 +188,10 @@ class Judge:
     # --- judging ---
 
     def judge(self) -> Verdict:
-        """Judge each message."""
+        """Judge each message, by the ends of the calls about it."""
+        for by_token in (self._deliveries, self._settles, self._reads):
+            for calls in by_token.values():
+                calls.sort(key=lambda call: call.ended)
         verdict, found = self.verdict, Counter(head for head in self._heads.values())
         for head, count in found.items():
             if count > 1:
@@ -202,13 +218,13 @@ class Judge:
         self._leases(head, deliveries)
         accepted = self._accepted(head, deliveries, settles)
         self._answers(token, head, fate, settles, accepted)
-        if fate.refused and (deliveries or any(read.told["state"] != "unknown" for read in self._reads[token])):
+        if fate.refused and (deliveries or any(read.state != "unknown" for read in self._reads[token])):
             self.verdict.violation(Ending.DEFINITE, f"{head} was refused {fate.refusals} times, and is stored")
 
     def _leases(self, head: str, deliveries: list[Delivery]) -> None:
         """Each lease is newer than all whose grant was known before it was asked for."""
         highest: list[tuple[float, int]] = []                    # (known at, the highest until then), both growing
-        for delivery in deliveries:                              # by their ends
+        for delivery in deliveries:
             known = max((fencing for ended, fencing in highest if ended < delivery.begun), default=0)
             if delivery.fencing <= known:
                 self.verdict.violation(self.ORDER, f"{head} was handed out under {delivery.fencing} after {known}")
@@ -243,29 +259,27 @@ class Judge:
         """What readers were told: nothing before it is so, nothing else afterwards, and the end is right."""
         verdict, reads = self.verdict, self._reads[token]
         ended_at = accepted.ended if accepted is not None else float("inf")
-        right = wrong = True
-        for read in reads:                                       # by their ends
-            state = read.told["state"]
-            if state == "unknown":
+        right = True
+        for read in reads:
+            if read.state == "unknown":
                 if fate.confirmed_at < read.begun:
                     verdict.violation(Answers.LINEAR, f"{head}: {read.program} was told that it is unknown")
                 continue
-            if state not in ENDED:
+            if read.state not in ENDED:
                 if ended_at < read.begun:
-                    verdict.violation(Answers.LINEAR, f"{head}: {read.program} was told {state} after its end")
+                    verdict.violation(Answers.LINEAR, f"{head}: {read.program} was told {read.state} after its end")
                 continue
             ended_at = min(ended_at, read.ended)
             try:
-                self._told.over(token, state, read.told["result"])
+                self._told.over(token, read.state, read.result)
             except Violation as found:
                 verdict.violation(found.checker, found.what)
-            right = self._right(head, state, read.told["result"])
-            if not right and wrong:
-                wrong = False
+            if right and not self._right(head, read.state, read.result):
+                right = False
                 verdict.wrong += 1
-                verdict.note("wrong", f"{head} ended as {state} with {read.told['result']}")
+                verdict.note("wrong", f"{head} ended as {read.state} with {read.result}")
         if reads and fate.confirmed:
-            last = reads[-1].told["state"]
+            last = reads[-1].state
             if last == "unknown":
                 self._lost(head, "and is unknown in the end")
             elif last not in ENDED:

@@ -9,7 +9,7 @@ from functools import partial
 
 import zmqueue
 from tests.nemesis.book import Book
-from tests.nemesis.programs import outcome_of
+from tests.nemesis.usage import outcome_of
 from zmqueue.client import payloads
 from zmqueue.client.calls import AskCall
 from zmqueue.core.ids import parse_token

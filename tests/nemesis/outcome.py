@@ -81,7 +81,8 @@ def calm_rate(outcome: Outcome) -> float | None:
 def _by_kind(outcome: Outcome) -> list[dict[str, object]]:
     """Of each kind: how often it struck, and the longest time that a submit was under way while it did, in its first
     call or in its repetitions, until it was confirmed or given up."""
-    waits = sorted((fate.begun, min(fate.confirmed_at, fate.answered_at)) for fate in outcome.fates.values())
+    waits = sorted((fate.begun, end) for fate in outcome.fates.values()
+                   if (end := min(fate.confirmed_at, fate.answered_at)) < float("inf"))    # its program saw the end
     found: dict[str, list[Strike]] = defaultdict(list)
     for strike in outcome.strikes:
         found[strike.kind].append(strike)

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator
 
 import zmqueue
-from tests.nemesis.book import Book, read_folder
+from tests.nemesis.book import Book, Call, read_folder
 from tests.nemesis.crew import Crew
 from tests.nemesis.faults import FAULTS, Fault, Strike
 from tests.nemesis.hosts import Loopback, Network, why_not
@@ -22,6 +22,7 @@ from tests.nemesis.rig import NotNow, Rig
 
 CALM_FIRST_S = 6.0                     # before the first fault
 CALM_S = (1.5, 3.5)                    # between two
+OVERTIME_S = 30.0                      # per kind: for those that have not struck when the time is over
 DRAIN_S = 120.0
 AT_ONCE = (1, 1, 1, 2, 2, 3)           # kinds of one episode
 CREW = {"producer": 2, "worker": 3, "reader": 1}
@@ -83,11 +84,12 @@ class Run:
     # --- faults ---
 
     def _strike(self, rig: Rig) -> None:
-        """Episodes of faults with calm in between, until the time is over."""
+        """Episodes of faults with calm in between, until the time is over and each kind has struck, within bounds."""
         until = time.monotonic() + self.plan.seconds
         self._calm(CALM_FIRST_S)
         for episode in self._episodes():
-            if time.monotonic() >= until:
+            struck = self._faults.keys() <= {strike.kind for strike in self.outcome.strikes}
+            if time.monotonic() >= until + (0.0 if struck else OVERTIME_S * len(self._faults)):
                 return
             if any(self._faults[kind].destroys for kind in episode):
                 if missing := rig.await_whole():
@@ -156,14 +158,17 @@ class Run:
         if waiting and not outcome.not_whole:
             outcome.not_whole = f"{waiting} messages were not worked off within {DRAIN_S:g} s"
         outcome.errors += crew.stop("reader", "worker")
-        judge = Judge(read_folder(self._history))
-        say(f"a last look at {len(judge.tokens)} messages")
+        tokens = Judge(self._calls).tokens
+        say(f"a last look at {len(tokens)} messages")
         with contextlib.closing(Book(self._history / "look.jsonl")) as book, zmqueue.Client(*rig.seeds) as client:
-            unanswered = look(client, book, judge.tokens)
+            unanswered = look(client, book, tokens)
         if unanswered and not outcome.not_whole:
             outcome.not_whole = f"nobody answered for {len(unanswered)} messages"
-        judge = Judge(read_folder(self._history))
+        judge = Judge(self._calls)
         outcome.fates, outcome.verdict = judge.fates, judge.judge()
+
+    def _calls(self) -> Iterator[Call]:
+        return read_folder(self._history)
 
 
 def say(text: str) -> None:

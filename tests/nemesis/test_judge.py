@@ -45,7 +45,7 @@ class History:
         self.call("read", "confirmed", {"token": head}, {"state": state, "result": result}, **when)
 
     def verdict(self) -> Verdict:
-        return Judge(self.calls).judge()
+        return Judge(lambda: self.calls).judge()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.nemesis.faults.base import Fault, Strike
-from tests.nemesis.rig import Rig, RigNode
+from tests.nemesis.nodes import RigNode
+from tests.nemesis.rig import Rig
 
 LIBRARY = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 JUMPS_S = (-86_400, -3_600, -600, -5, 5, 600, 1_800)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.nemesis.faults.base import Fault, Strike
-from tests.nemesis.rig import NotNow, Rig, available, last_word, root_only
+from tests.nemesis.nodes import last_word
+from tests.nemesis.rig import NotNow, Rig, available, root_only
 
 MiB = 1 << 20
 DISK_BYTES = 512 * MiB

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from tests.nemesis.faults.base import Fault, Strike
 from tests.nemesis.hosts import ROOT
-from tests.nemesis.rig import Rig, RigNode, last_word
+from tests.nemesis.nodes import RigNode, last_word
+from tests.nemesis.rig import Rig
 
 META_PAGES = 2
 REFUSES_S = 20.0                       # a node whose file is cut says so within that

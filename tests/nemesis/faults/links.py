@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tests.nemesis.faults.base import Fault, Strike
 from tests.nemesis.hosts import Host
-from tests.nemesis.rig import DATA_PORT, DATA_PORTS, HEARTBEAT_PORT, Rig, RigNode, available
+from tests.nemesis.nodes import DATA_PORT, DATA_PORTS, HEARTBEAT_PORT, RigNode
+from tests.nemesis.rig import Rig, available
 
 Cut = tuple[Host, Host, Sequence[int]]
 """What comes from the first to the second is dropped: all, or that of these ports."""

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from tests.nemesis.faults.base import Fault, Strike
 from tests.nemesis.hosts import ROOT
-from tests.nemesis.rig import DATA_PORT, PROXY_PORT, Rig
+from tests.nemesis.nodes import DATA_PORT, PROXY_PORT
+from tests.nemesis.rig import Rig
 
 ORDERS = ((0.05, 0.0, 0.0), (0.4, 0.0, 0.0), (0.02, 0.1, 0.0), (0.02, 0.0, 0.3), (0.1, 0.3, 0.2), (0.0, 1.0, 0.0))
 """The longest delay in seconds, the share that is dropped, and the share that comes twice."""
