@@ -1,7 +1,7 @@
 """`python -m tests.simulate`: run many seeds, and say what they found and how to see it again.
 
-    python -m tests.simulate --seeds 1000 [--start S] [--json]     many seeds
-    python -m tests.simulate --seeds 1 --start S --trace           one of them, with its last events
+    python -m tests.simulate --seeds 1000 [--start S] [--jobs N] [--json]      many seeds
+    python -m tests.simulate --seeds 1 --start S --trace                      one of them, with its last events
     python -m tests.simulate --mutants [NAME ...] [--jobs N] [--json]      plant faults, and show that each is caught
 
 Exit status 0: no violation, or all planted faults caught; 1: a violation, or a fault that was not; 2: wrong usage.
@@ -12,14 +12,20 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 from tests.simulation import planted
 from tests.simulation.run import Outcome, run_seed
 from tests.simulation.schedules import SCHEDULES
+
+CHUNK = 5
+"""Seeds that a process takes at a time."""
 
 SHOWN_MAX = 40
 """Lines of a failed run's trace that are shown unless more are asked for."""
@@ -33,11 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.perf_counter()
     tell: Callable[[str], None] = (lambda text: print(text, file=sys.stderr)) if options.json else print
     total = Total()
-    for seed in range(options.start, options.start + options.seeds):
-        outcome = run_seed(seed, options.trace or SHOWN_MAX, always=bool(options.trace))
+    run = partial(run_seed, keep=options.trace or SHOWN_MAX, always=bool(options.trace))
+    for outcome in outcomes(run, range(options.start, options.start + options.seeds), options.jobs):
         total.add(outcome)
         if not outcome.passed:
-            tell(f"seed {seed}: {outcome.checker}: {outcome.what}\n  again: {outcome.command}")
+            tell(f"seed {outcome.seed}: {outcome.checker}: {outcome.what}\n  again: {outcome.command}")
         for line in outcome.trace:
             tell(f"  {line}")
     schedules = [] if options.trace else _schedules()
@@ -49,6 +55,16 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if total.failed or not all(schedule["passed"] for schedule in schedules) else 0
 
 
+def outcomes(run: Callable[[int], Outcome], seeds: Sequence[int], jobs: int) -> Iterator[Outcome]:
+    """Run the seeds, several at a time, each in one process from its beginning to its end; in their order."""
+    jobs = min(jobs or os.cpu_count() or 1, len(seeds))
+    if jobs <= 1:
+        yield from map(run, seeds)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(run, seeds, chunksize=CHUNK)
+
+
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulate", description=__doc__.splitlines()[0])
     what = parser.add_mutually_exclusive_group(required=True)
@@ -56,7 +72,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     what.add_argument("--mutants", nargs="*", metavar="NAME", type=planted.known,
                       help="plant faults, all or these, and show that each is caught")
     parser.add_argument("--jobs", type=_number, default=0, metavar="N",
-                        help="faults that are tried at the same time (one on each processor)")
+                        help="seeds or faults that are tried at the same time (one on each processor)")
     parser.add_argument("--start", type=_number, default=0, metavar="S", help="the first seed (0)")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--trace", type=_number, nargs="?", const=200, default=0, metavar="LINES",

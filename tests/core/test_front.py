@@ -368,6 +368,23 @@ def test_a_lease_that_commits_from_an_inherited_tail_makes_its_session_just_hear
     assert held(lease(node, number=1).grants) == ((message(node, 1).id, 1),)
 
 
+def test_a_lease_request_whose_grant_waits_in_an_inherited_tail_is_not_granted_again() -> None:
+    """Not by a new term, and not by one in which its session was silent for long: the request came late, and twice."""
+    for pause in (0.0, 30.0):
+        node = Node(session_ms=2_000)
+        fill(node, 1, 2)
+        node.send(Lease(3, "jobs", 1, A, 1, 0))
+        node.replica.enter(Role.PRIMARY, node.now)
+        node.replies()
+        for _ in range(int(pause * 4)):        # nothing is committed meanwhile
+            node.now += 0.25
+            node.front.tick(node.now, node.wall)
+        node.send(Lease(4, "jobs", 1, A, 1, 0))
+        assert node.replies() == [Granted(4, 1, 0, (), False)]
+        node.settle_down()
+        assert held(lease(node, number=1).grants) == ((message(node, 1).id, 1),)
+
+
 def test_a_node_that_did_not_run_for_a_while_blames_no_session() -> None:
     node = Node(session_ms=2_000)
     fill(node, 1)

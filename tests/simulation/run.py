@@ -7,7 +7,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.simulation.checkers import Violation
+from tests.simulation.checkers import Beyond, Violation
 from tests.simulation.checkers.answers import Answers
 from tests.simulation.checkers.ending import Ending
 from tests.simulation.checkers.logs import Logs
@@ -16,7 +16,10 @@ from tests.simulation.faults import Faults
 from tests.simulation.tuning import Sizes, tuned
 from tests.simulation.workload import Load, Workload
 from zmqueue.core.state import Agreed
-from zmqueue.testing import Pace, VirtualCluster
+from zmqueue.testing import InMemory, OnLmdb, Pace, VirtualCluster
+
+LMDB_SHARE = 0.05
+"""In how many runs the disks are LMDB itself, which takes longer."""
 
 CALM_MAX = 150.0
 """Virtual seconds after the last fault within which everything must be well: a replica that flapped is not trusted
@@ -30,6 +33,7 @@ class Outcome:
     seed: int
     checker: str = ""                      # what was violated; empty: nothing
     what: str = ""
+    beyond: str = ""                       # why the run ended without a verdict; empty: it did not
     steps: int = 0
     virtual_s: float = 0.0
     calm_s: float = 0.0                    # virtual seconds until all was well again
@@ -67,8 +71,11 @@ def draw_settings(dice: random.Random) -> Agreed:
 class Run:
     """A run that is under way."""
 
-    def __init__(self, seed: int, keep: int) -> None:
+    def __init__(self, seed: int, keep: int, on_lmdb: bool | None) -> None:
         self.dice = dice = random.Random(seed)
+        self._lmdb_disks: list[OnLmdb] = []
+        drawn = dice.random() < LMDB_SHARE
+        self.on_lmdb = drawn if on_lmdb is None else on_lmdb
         self.sizes = Sizes.draw(dice)
         settings = draw_settings(dice)
         self.states = States()
@@ -76,9 +83,20 @@ class Run:
         self.answers = Answers(self.logs, settings.buckets)
         self.cluster = VirtualCluster(
             dice.getrandbits(64), 0, settings=settings, observers=(self.states, self.logs, self.answers),
-            pace=Pace(tick=dice.choice((0.02, 0.035, 0.05))), trace_keep=keep)
+            pace=Pace(tick=dice.choice((0.02, 0.035, 0.05))), trace_keep=keep,
+            make_medium=self._make_lmdb_disk if self.on_lmdb else InMemory)
         self.faults: Faults | None = None
         self.calm_since = 0.0
+
+    def _make_lmdb_disk(self) -> OnLmdb:
+        disk = OnLmdb()
+        self._lmdb_disks.append(disk)
+        return disk
+
+    def close(self) -> None:
+        """Remove the directories of its disks, where they have some."""
+        for disk in self._lmdb_disks:
+            disk.close()
 
     def play(self) -> None:
         """Everything. Raises Violation."""
@@ -89,7 +107,8 @@ class Run:
         if dice.random() < 0.7:
             cluster.run_until(cluster.is_whole, 20.0, every=0.1)
         workload = Workload(cluster, Load.draw(dice), random.Random(dice.getrandbits(64)))
-        self.faults = faults = Faults(cluster, workload, random.Random(dice.getrandbits(64)))
+        self.faults = faults = Faults(cluster, workload, random.Random(dice.getrandbits(64)),
+                                      lambda: self.states.latest, self.logs.dishonest)
         cluster.run(dice.choice((4.0, 8.0, 15.0)))
         faults.stop()
         workload.calm()
@@ -99,16 +118,23 @@ class Run:
             CALM_MAX, lambda: [] if faults.scene.doubled else workload.refused())
 
 
-def run_seed(seed: int, keep: int = 200, *, always: bool = False) -> Outcome:
-    """Run one seed. The last `keep` events of a run that failed, or of any with `always`, are in its trace."""
-    run, outcome = Run(seed, keep), Outcome(seed)
+def run_seed(seed: int, keep: int = 200, *, always: bool = False, on_lmdb: bool | None = None) -> Outcome:
+    """Run one seed. The last `keep` events of a run that failed, or of any with `always`, are in its trace.
+
+    `on_lmdb`: the nodes' disks are LMDB, or are not; by default the seed decides. The run is the same on either.
+    """
+    run, outcome = Run(seed, keep, on_lmdb), Outcome(seed)
     try:
         with tuned(run.sizes):
             run.play()
     except Violation as violation:
         outcome.checker, outcome.what = violation.checker, violation.what
+    except Beyond as beyond:
+        outcome.beyond = str(beyond)
     except Exception as error:
         outcome.checker, outcome.what = "no exception", f"{error!r}\n{traceback.format_exc()}"
+    finally:
+        run.close()
     cluster = run.cluster
     outcome.steps, outcome.virtual_s = cluster.time.steps, cluster.time.now
     outcome.calm_s = cluster.time.now - run.calm_since if run.calm_since else 0.0
@@ -118,6 +144,8 @@ def run_seed(seed: int, keep: int = 200, *, always: bool = False) -> Outcome:
     outcome.snapshots = run.logs.snapshots
     if run.faults is not None:
         outcome.faults = run.faults.struck
+    outcome.faults["on LMDB"] += run.on_lmdb
+    outcome.faults["beyond the promise"] += bool(outcome.beyond)
     outcome.trace_sha256 = cluster.trace.sha256
     if always or not outcome.passed:
         outcome.trace = cluster.trace.lines()

@@ -85,13 +85,13 @@ class Desk:
         if self._replica.role is not Role.PRIMARY:
             self._hall.closed(self)
             return
-        self.ledger.open()
+        tail = self.ledger.open()
+        self.grants.inherit(tail)
         self.serving = True
         self._hall.opened(self, now)
         self._hall.inherited(self.ledger.holdings.sessions(), now)
         # What the tail grants is held by nobody yet, but a repeat of its request must not be granted anew (Q5).
-        tail = self._replica.tail_operations()
-        self._hall.inherited([(lease.session, lease.request) for lease in tail if isinstance(lease, Leased)], now)
+        self._hall.inherited([(operation.session, operation.request) for _, operation in tail], now)
 
     def applied(self, seq: int, operation: Operation, now: float) -> None:
         """An entry is committed and applied: unlock its messages, follow its leases, let its answer go."""

@@ -16,10 +16,11 @@ _PAGE_MIN = 16
 class Grants:
     """What one bucket hands out."""
 
-    __slots__ = ("_ledger", "_picked", "_picks")
+    __slots__ = ("_inherited", "_ledger", "_picked", "_picks")
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._inherited: dict[int, bytes] = {}         # Leased of an earlier term, uncommitted -> its session
         self._picks: dict[int, tuple[str, int]] = {}   # uncommitted Leased -> (queue, how many ready ones it takes)
         self._picked: dict[str, int] = {}              # by queue: the sum of those
 
@@ -77,8 +78,17 @@ class Grants:
         self._picked[queue] = self._picked.get(queue, 0) + len(grants)
         self._ledger.waiting.add(waiter, now, seq=seq)
 
+    def inherit(self, leases: Sequence[tuple[int, Leased]]) -> None:
+        """These are in the tail that this primary took over."""
+        self._inherited = {seq: operation.session for seq, operation in leases}
+
+    def promises(self, session: bytes) -> bool:
+        """True while a lease of the session is in the inherited tail: its request is not to be granted again (Q5)."""
+        return session in self._inherited.values()
+
     def applied(self, seq: int) -> bool:
         """A Leased is applied; False: it was not of this term, but inherited."""
+        self._inherited.pop(seq, None)
         queue, number = self._picks.pop(seq, ("", 0))
         if not number:
             return False
@@ -103,5 +113,6 @@ class Grants:
 
     def clear(self) -> None:
         """The term ended."""
+        self._inherited.clear()
         self._picks.clear()
         self._picked.clear()

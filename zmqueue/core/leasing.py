@@ -215,6 +215,7 @@ class Leasing:
                 if desk.ledger.holdings.of(session.id):
                     holds = True
                     desk.endings.take_back(desk.endings.of_session(session.id), Why.SESSION_LOST, now)
+                holds = holds or desk.grants.promises(session.id)
             if not holds and self.sessions.forgettable(session, now, session_ms):
                 self.watchers.drop(session.id)
                 self.sessions.forget(session)

@@ -12,7 +12,7 @@ from zmqueue.core.checks import Fault
 from zmqueue.core.holdings import Holdings
 from zmqueue.core.machine import Machine
 from zmqueue.core.office import Office
-from zmqueue.core.operations import Held, Operation, messages_of
+from zmqueue.core.operations import Held, Leased, Operation, messages_of
 from zmqueue.core.packets import Confirmed
 from zmqueue.core.replication import Replica
 from zmqueue.core.waiting import Answering, Waiter, Waiting
@@ -38,15 +38,17 @@ class Ledger:
         self.holdings.clear()
         self.waiting.begin(self.replica.commit)
 
-    def open(self) -> None:
-        """This node is primary: learn what is locked and what is leased."""
+    def open(self) -> list[tuple[int, Leased]]:
+        """This node is primary: learn what is locked and what is leased; return the leases that are in the tail."""
         self.machine = self.replica.machine
         self.machine.fronts.clear()
         self.machine.risen.clear()
-        for seq, operation in enumerate(self.replica.tail_operations(), self.replica.commit + 1):
+        tail = list(enumerate(self.replica.tail_operations(), self.replica.commit + 1))
+        for seq, operation in tail:
             self.locks.update(dict.fromkeys(messages_of(operation), seq))
         for message_id, record in self.machine.leased():
             self.holdings.add(((message_id, record.fencing),), record.until, record.session, record.request)
+        return [(seq, operation) for seq, operation in tail if isinstance(operation, Leased)]
 
     def append(self, operation: Operation, ids: Collection[bytes], now: float) -> int:
         """Put a decision into the log; the messages that it names are locked until it is applied. -> its seq."""

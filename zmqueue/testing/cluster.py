@@ -94,6 +94,10 @@ class VirtualCluster:
         """Another disk is in the node's machine. What is sent to the old name still arrives at the old address."""
         self._by_id[node.id] = node
 
+    def endpoints_beside(self, node: VirtualNode) -> list[str]:
+        """Where the other nodes are."""
+        return [other.endpoint for other in self.nodes.values() if other is not node]
+
     def client(self, name: str = "") -> VirtualClient:
         """Make a client that knows all nodes as seeds."""
         self._clients_made += 1

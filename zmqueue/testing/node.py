@@ -193,7 +193,7 @@ class VirtualNode:
         """An empty disk is put in, under the old name and address: a new node, which has to join. While none runs."""
         assert self.engine is None, "end the process first"
         self.disk.erase(Label(f"{self._random.getrandbits(64):016x}"))
-        self.found = None
+        self.found, self.seeds = None, tuple(self._cluster.endpoints_beside(self))
         self._cluster.trace.add(self.name, "has an empty disk")
         self._cluster.renamed(self)
 

@@ -14,3 +14,8 @@ class Violation(AssertionError):
         super().__init__(f"{checker}: {what}")
         self.checker = checker
         self.what = what
+
+
+class Beyond(Exception):
+    """What the promise rests on does not hold any more (a disk lost what it had confirmed, and nobody else has it): the
+    run ends without a verdict."""

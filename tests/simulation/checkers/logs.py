@@ -7,7 +7,7 @@ fit those before them (I6); a snapshot is the state at its entry.
 
 from __future__ import annotations
 
-from tests.simulation.checkers import Violation
+from tests.simulation.checkers import Beyond, Violation
 from tests.simulation.checkers.model import BucketModel, Unfit
 from tests.simulation.checkers.states import States
 from zmqueue.core.copies import COPIED, position_in
@@ -54,7 +54,7 @@ class Logs(Observer):
         self.committed: list[list[Entry]] = [[] for _ in range(buckets)]
         self.models = [BucketModel() for _ in range(buckets)]
         self.snapshots = 0
-        self.honest = True                 # no disk has changed anything that was written to it
+        self.dishonest: set[str] = set()              # nodes whose disks do not hold what they confirmed (R15)
         self._states = states
         self.nodes: dict[str, VirtualNode] = {}       # by id
         self._seen: dict[Key, Seen] = {}
@@ -71,7 +71,7 @@ class Logs(Observer):
 
     def started(self, node: VirtualNode) -> None:
         self.nodes[node.id] = node
-        if self.honest:
+        if node.name not in self.dishonest:
             self._check_sound(node)
         self._look(node)
 
@@ -84,7 +84,7 @@ class Logs(Observer):
             raise Violation(self.ALARM, f"{node.name} took its copy of bucket {bucket} for damaged: {mark.what}")
 
     def noted(self, node: VirtualNode, note: Note) -> None:
-        if note.kind.startswith(ALARM):
+        if note.kind.startswith(ALARM) and not self.dishonest:
             raise Violation(self.ALARM, f"{node.name}: {note}")
 
     def synced(self, node: VirtualNode) -> None:
@@ -218,8 +218,18 @@ class Logs(Observer):
     def _check_holder(self, node: VirtualNode, bucket: int) -> None:
         committed = self.committed[bucket]
         if committed and not self.on_disk(node, bucket, len(committed)):
+            if node.name in self.dishonest:
+                self._check_others(node, bucket)
+                return
             raise Violation(self.IN_SYNC, f"in-sync {node.name} lacks committed entry {len(committed)} of bucket "
                                           f"{bucket} on its disk: {decode(committed[-1][1])}")
+
+    def _check_others(self, node: VirtualNode, bucket: int) -> None:
+        """A dishonest disk lacks what is committed: as long as another in-sync replica has it, that is no loss."""
+        state = self._states.latest
+        member = None if state is None else state.by_id(node.id)
+        if state is not None and member is not None and set(state.in_sync[bucket]) == {member.number}:
+            raise Beyond(f"of bucket {bucket}, only the old disk of {node.name} is in-sync")
 
     def on_disk(self, node: VirtualNode, bucket: int, seq: int) -> bool:
         """True where the node's disk holds that committed entry, in its log or applied."""

@@ -8,31 +8,39 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 
 from tests.simulation.faults.beliefs import BeliefFaults
 from tests.simulation.faults.clocks import ClockFaults
 from tests.simulation.faults.disks import DiskFaults
 from tests.simulation.faults.failpoints import FailpointFaults
+from tests.simulation.faults.lost import LostDisks
 from tests.simulation.faults.members import MemberFaults
 from tests.simulation.faults.network import NetworkFaults
 from tests.simulation.faults.processes import ProcessFaults
 from tests.simulation.faults.scene import Scene
 from tests.simulation.workload import Workload
+from zmqueue.core.state import ClusterState
 from zmqueue.testing import VirtualCluster
 
-SHARES = {"heal": 1.0, "failpoint of a snapshot": 0.6}
-"""In how many runs a kind is that is not like the others: what mends, and what seldom finds its moment."""
+SHARES = {"heal": 1.0, "failpoint of a snapshot": 0.6, "old disk": 0.1}
+"""In how many runs a kind is that is not like the others: what mends, what seldom finds its moment, and what is hardly
+within the promise."""
 
 
 class Faults:
     """What goes wrong in one run."""
 
-    def __init__(self, cluster: VirtualCluster, workload: Workload, dice: random.Random) -> None:
+    def __init__(self, cluster: VirtualCluster, workload: Workload, dice: random.Random,
+                 latest: Callable[[], ClusterState | None], dishonest: set[str]) -> None:
+        """`latest()`: the newest chosen state. Into `dishonest` go the names of nodes whose disks will not hold what
+        they confirmed."""
         self.scene = scene = Scene(cluster, workload, dice)
         self._network, self._processes = NetworkFaults(scene), ProcessFaults(scene)
         self._disks, self._clocks, self._failpoints = DiskFaults(scene), ClockFaults(scene), FailpointFaults(scene)
         families = (self._network, self._processes, self._disks, self._clocks, self._failpoints, MemberFaults(scene),
-                    BeliefFaults(scene))
+                    BeliefFaults(scene), LostDisks(scene, latest, dishonest))
+        self.names = frozenset(name for family in families for name in family.kinds())     # drawn or not
         share = dice.choice((0.15, 0.3, 0.6))
         self._kinds = {name: strike for family in families for name, strike in family.kinds().items()
                        if dice.random() < SHARES.get(name, share)}
