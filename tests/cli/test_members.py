@@ -1,40 +1,67 @@
-"""What `zmqueue members` says in words: what is not as it should be, and what to do."""
+"""What `zmqueue members` says in words: what is not as it should be, what still works, and what to do."""
 
 from __future__ import annotations
 
-from zmqueue import MembersView, MemberView
+from dataclasses import replace
+
+import pytest
+from msgspec.structs import replace as changed
+
+from tests.core.test_state_changes import cluster
 from zmqueue.cli.cluster import sentences
+from zmqueue.client.views import MembersView, members_view
+from zmqueue.core.packets import MembersReply
+from zmqueue.core.state import ClusterState
 
 
-def member(name: str, status: str = "up", *, voter: bool = True, disk_short: bool = False) -> MemberView:
-    return MemberView(name, f"tcp://{name}:7400", status, voter, 1, 1, "", 0, 0, 0, disk_short, 0, 0, [])
+def view_of(*changes: dict[str, object], silent: int = 0) -> MembersView:
+    """Three members, of which the last few are silent; `changes`: what is different in each one's answer."""
+    state: ClusterState = cluster(3, buckets=8)
+    answers = [MembersReply(1, state.epoch, True, (), (), number=number) for number in range(1, 4 - silent)]
+    for number, change in enumerate(changes):
+        answers[number] = changed(answers[number], **change)
+    return members_view(state, answers)
 
 
-def view(*members: MemberView, majority: bool = True, missing: tuple[str, ...] = ()) -> MembersView:
-    return MembersView(
-        epoch=5, cluster_id="c", buckets=4, replicas=3, min_in_sync=2, members=list(members), majority=majority,
-        buckets_without_primary=0, buckets_short=0, corrupt=0, repaired=0, primaries=["a"] * 4, missing=list(missing),
-        halted=[], lineage=1, disasters=[])
+def said(view: MembersView) -> str:
+    return "\n".join(sentences(view))
 
 
-def test_where_all_is_well_nothing_is_said() -> None:
-    assert list(sentences(view(member("a"), member("b"), member("c")))) == []
+def test_nothing_is_said_where_all_is_well() -> None:
+    assert said(view_of()) == ""
 
 
-def test_a_member_that_is_out_and_keeps_its_vote_is_to_be_forgotten() -> None:
-    said = list(sentences(view(member("a"), member("b"), member("c"), member("d", "out"))))
-    assert len(said) == 1 and "zmqueue forget d" in said[0]
+def test_a_lost_majority_names_who_is_missing_and_how_many_buckets_go_on() -> None:
+    view = view_of({"majority": False, "missing": (2, 3), "halted": (1, 4)}, silent=2)
+    text = said(view)
+    assert not view.majority and view.halted == [1, 4]
+    for member in view.members[1:]:
+        assert member.id in text and member.endpoint in text
+    assert view.members[0].id not in text
+    assert "nothing can be agreed" in text and "of 8 buckets, 6 may go on" in text and "2 stand still" in text
+    assert [member.disk_short for member in view.members] == [False, None, None], "what was not measured is null"
 
 
-def test_a_member_that_is_out_without_a_vote_is_nothing_to_speak_of() -> None:
-    assert list(sentences(view(member("a"), member("b", "out", voter=False)))) == []
+def test_a_voter_is_missing_only_where_nobody_hears_it() -> None:
+    assert view_of({"missing": (3,)}, {"missing": (1,)}).missing == []
+    view = view_of({"missing": (3,)}, {"missing": (3,)}, silent=1)
+    assert view.missing == [view.members[2].id]
+    assert said(view) == f"voters that nobody hears: {view.missing[0]} ({view.members[2].endpoint})"
 
 
-def test_without_a_majority_it_says_who_is_missing_and_what_goes_on() -> None:
-    said = " ".join(sentences(view(member("a"), member("b"), member("c"), majority=False, missing=("b", "c"))))
-    assert "b (tcp://b:7400), c (tcp://c:7400)" in said and "4 may go on" in said
+@pytest.mark.parametrize(("change", "words"), [
+    ({"disk_short": True}, ("short of disk", "submits to its buckets are refused", "free space")),
+    ({"corrupt": 3, "repaired": 2, "damaged": (5,)},
+     ("3 damaged copies", "2 were made anew", "anew from other replicas: 5", "replace it")),
+])
+def test_a_disk_that_is_full_or_bad_is_named_with_its_member(change: dict[str, object], words: tuple[str, ...]) -> None:
+    view = view_of({}, change)
+    text = said(view)
+    assert all(word in text for word in words)
+    assert view.members[1].id in text and view.members[0].id not in text
+    assert (view.corrupt, view.repaired) == (change.get("corrupt", 0), change.get("repaired", 0))
 
 
-def test_a_member_that_is_short_of_disk_is_named() -> None:
-    said = list(sentences(view(member("a", disk_short=True))))
-    assert len(said) == 1 and "a (tcp://a:7400) is short of disk" in said[0]
+def test_buckets_without_a_primary_or_with_too_few_replicas_are_counted() -> None:
+    text = said(replace(view_of(), buckets_without_primary=2, buckets_short=3))
+    assert "2 buckets have no primary" in text and "3 buckets have fewer than 3" in text

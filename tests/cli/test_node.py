@@ -50,6 +50,21 @@ def test_with_json_it_prints_one_document(tmp_path: Path) -> None:
         process.communicate()
 
 
+def test_its_disk_reserve_is_allocated_as_an_option_or_the_file_says(tmp_path: Path) -> None:
+    config = tmp_path / "node.toml"
+    config.write_text("buckets = 8\n[node]\ndisk_reserve_bytes = 33554432\n")
+    for name, options, mebibytes in (
+            ("option", ["--disk-reserve", "20MiB"], 20), ("file", ["--config", str(config)], 32),
+            ("both", ["--config", str(config), "--disk-reserve", "20MiB"], 20)):
+        node = NodeProcess(tmp_path / name, "--found", *options)
+        try:
+            node.start()
+            allocated = (tmp_path / name / "store" / "data.mdb").stat().st_blocks * 512 / (1 << 20)
+            assert mebibytes <= allocated < 1.5 * mebibytes
+        finally:
+            node.end()
+
+
 def test_a_second_one_on_the_directory_or_the_port_is_refused(tmp_path: Path) -> None:
     node = NodeProcess(tmp_path / "a", "--found")
     try:

@@ -117,7 +117,10 @@ def test_members_as_json(three: Cluster) -> None:
     assert view["majority"] is True and view["buckets"] == 32 and view["replicas"] == 3
     assert sum(member["primary"] for member in view["members"]) == 32
     assert {"id", "endpoint", "status", "voter", "incarnation", "weight", "zone", "primary", "backup",
-            "catching_up"} == set(view["members"][0])
+            "catching_up", "disk_short", "corrupt", "repaired", "damaged"} <= set(view["members"][0])
+    assert {(member["disk_short"], member["corrupt"], member["repaired"], tuple(member["damaged"]))
+            for member in view["members"]} == {(False, 0, 0, ())}
+    assert view["missing"] == view["halted"] == [] and (view["corrupt"], view["repaired"]) == (0, 0)
     assert {"epoch", "cluster_id", "min_in_sync", "buckets_without_primary", "buckets_short", "corrupt",
             "repaired"} <= set(view)
 

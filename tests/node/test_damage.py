@@ -119,6 +119,15 @@ def test_a_damaged_structure_stops_the_node_with_a_word_that_helps(trio: Trio, m
     assert all(client.status(token).state == "ready" for token in list(numbers)[::50])
 
 
+@pytest.mark.parametrize("key", [b"identity", b"state"])
+def test_a_damaged_row_of_the_node_itself_stops_it_with_a_word_that_helps(trio: Trio, make: Make, key: bytes) -> None:
+    _, client, numbers, file = trio
+    file.flip(file.row(Table.META, key)[0] + len(key) + 8)
+    with pytest.raises(zmqueue.NodeFailed, match=r"table 'meta'.*does not fit its checksum.*doctor.*--join"):
+        make("c").start()
+    assert all(client.status(token).state == "ready" for token in list(numbers)[::50])
+
+
 def test_a_file_that_was_cut_off_is_refused_and_an_emptied_directory_is_filled(trio: Trio, make: Make,
                                                                                tmp_path: Path) -> None:
     three, client, numbers, file = trio

@@ -15,10 +15,11 @@ from zmqueue import store
 from zmqueue.core.endpoints import Endpoint, parse_endpoint
 from zmqueue.core.engine import EngineConfig
 from zmqueue.core.state import WEIGHT_MAX
-from zmqueue.core.tables import Table
+from zmqueue.core.tables import Damage, Table
 from zmqueue.errors import ZmqueueError
 from zmqueue.node.identity import begin, bound
 from zmqueue.node.loop import Loop, chance
+from zmqueue.node.restart import ADVICE
 from zmqueue.node.sockets import AddressInUse, Sockets, bind, common
 from zmqueue.settings import Settings
 from zmqueue.store import Directory, LmdbStore, StoreError, open_directory
@@ -115,7 +116,8 @@ class Node:
             raise DirectoryInUse(str(error)) from error
         except StoreError as error:
             self._release()
-            raise NodeFailed(f"the node in {self._data} cannot start: {error}") from error
+            what_to_do = f". {ADVICE}" if isinstance(error, Damage) else ""
+            raise NodeFailed(f"the node in {self._data} cannot start: {error}{what_to_do}") from error
         except BaseException:
             self._release()
             raise
