@@ -16,7 +16,7 @@ from tests.nemesis.usage import ATTEMPTS, QUEUES, outcome_of
 
 SUBMIT_S = 5.0                         # one call's patience: then it is unknown, and repeated
 OPEN_MAX = 3_000                       # submits of one producer that are not finished: beyond, it submits nothing new
-BATCH = 20
+BATCH = 10
 BATCH_EVERY_S = 0.2
 FINISH_S = 120.0                       # at the end: until the fate of all is known
 

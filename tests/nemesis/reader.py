@@ -13,7 +13,7 @@ import zmqueue
 from tests.nemesis.book import Book
 from tests.nemesis.usage import outcome_of
 
-READERS = 2                            # threads
+READERS = 4                            # threads
 READ_EVERY_S = 0.05
 RECENT = 5_000                         # tokens that it knows
 
@@ -56,7 +56,7 @@ class Reader:
             if not known:
                 continue
             token = dice.choice(known[-200:]) if dice.random() < 0.5 else dice.choice(known)
-            read(self._client, self._book, token, wait=dice.random() < 0.3)
+            read(self._client, self._book, token, wait=dice.random() < 0.1)
 
 
 def read(client: zmqueue.Client, book: Book, token: str, *, wait: bool = False) -> None:

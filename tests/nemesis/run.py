@@ -23,10 +23,10 @@ from tests.nemesis.rig import NotNow, Rig
 CALM_FIRST_S = 6.0                     # before the first fault
 CALM_S = (1.5, 3.5)                    # between two
 OVERTIME_S = 30.0                      # per kind: for those that have not struck when the time is over
-DRAIN_S = 120.0
+DRAIN_S = 60.0                         # without any progress: then what is left is not worked off
 AT_ONCE = (1, 1, 1, 2, 2, 3)           # kinds of one episode
 CREW = {"producer": 2, "worker": 3, "reader": 1}
-RATE = 60.0                            # single submits per second of one producer; its batches come beside
+RATE = 50.0                            # single submits per second of one producer; its batches come beside
 
 
 class Run:
@@ -152,11 +152,9 @@ class Run:
         outcome.errors += crew.stop("producer")
         outcome.not_whole = rig.await_whole()
         outcome.whole_after_s = time.monotonic() - began
-        deadline = time.monotonic() + DRAIN_S
-        while (waiting := rig.waiting()) != 0 and time.monotonic() < deadline:
-            time.sleep(0.2)                # polls; the deadline is above
-        if waiting and not outcome.not_whole:
-            outcome.not_whole = f"{waiting} messages were not worked off within {DRAIN_S:g} s"
+        left = self._drain(rig)
+        if left != 0 and not outcome.not_whole:
+            outcome.not_whole = f"{'unknown' if left is None else left} messages are left, and none of them was worked off within {DRAIN_S:g} s"
         outcome.errors += crew.stop("reader", "worker")
         tokens = Judge(self._calls).tokens
         say(f"a last look at {len(tokens)} messages")
@@ -166,6 +164,16 @@ class Run:
             outcome.not_whole = f"nobody answered for {len(unanswered)} messages"
         judge = Judge(self._calls)
         outcome.fates, outcome.verdict = judge.fates, judge.judge()
+
+    def _drain(self, rig: Rig) -> int | None:
+        """Wait until all is worked off, for as long as there is progress; how many messages are left."""
+        least: int | None = None
+        deadline = time.monotonic() + DRAIN_S
+        while (waiting := rig.waiting()) != 0 and time.monotonic() < deadline:
+            if waiting is not None and (least is None or waiting < least):
+                least, deadline = waiting, time.monotonic() + DRAIN_S
+            time.sleep(0.2)                # polls; the deadline is above
+        return waiting
 
     def _calls(self) -> Iterator[Call]:
         return read_folder(self._history)

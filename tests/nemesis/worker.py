@@ -13,7 +13,7 @@ from tests.nemesis.book import Book
 from tests.nemesis.payloads import Do
 from tests.nemesis.usage import QUEUES, outcome_of
 
-WORKER_THREADS = 6
+WORKER_THREADS = 8
 SETTLE_TRIES = 4
 DELAYS_S = (0.0,) if os.environ.get("NEMESIS_DELAYS") == "0" else (0.0, 0.0, 0.3)      # of what is nacked
 
