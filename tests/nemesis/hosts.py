@@ -163,8 +163,10 @@ def remove(prefix: str) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(process), 9)
         run("ip", "netns", "del", namespace)
-    if f"{prefix}b" in run("ip", "-o", "link"):
-        run("ip", "link", "del", f"{prefix}b")
+    # A namespace's own end of a pair goes with it, but when the kernel finds the time.
+    for link in re.findall(rf"^\d+: ({prefix}[.b]\d*)[@:]", run("ip", "-o", "link"), re.MULTILINE):
+        with contextlib.suppress(RuntimeError):
+            run("ip", "link", "del", link)
 
 
 def run(*command: str) -> str:

@@ -1,9 +1,10 @@
 """A proxy for ZMTP that delays, drops and repeats whole messages: `python -m tests.nemesis.proxy LISTEN TARGET`.
 
-LISTEN and TARGET are HOST:PORT. Orders come on standard input, one line each: `DELAY DROP REPEAT`, the longest delay
-in seconds and two probabilities. A byte stream with holes would only break connections; so it reads the frames (ZMTP
-3.x, RFC 23): after the greeting, flags, a length of one byte or eight, a body; the flag MORE binds frames to a message.
-Commands (handshake, heartbeats) are delayed and never dropped.
+LISTEN and TARGET are HOST:PORT; the port where it listens is the last word of its first line. Orders come on standard
+input, one line each, and are answered by "done": `DELAY DROP REPEAT`, the longest delay in seconds and two
+probabilities. A byte stream with holes would only break connections; so it reads the frames (ZMTP 3.x, RFC 23): after
+the greeting, flags, a length of one byte or eight, a body; the flag MORE binds frames to a message. Commands
+(handshake, heartbeats) are delayed and never dropped.
 """
 
 from __future__ import annotations
@@ -105,10 +106,11 @@ async def serve(listen: str, target: str) -> None:
 
     host, _, port = listen.rpartition(":")
     server = await asyncio.start_server(connected, host, int(port))
-    print("listening", flush=True)
+    print("listening at", server.sockets[0].getsockname()[1], flush=True)
     async with server:
         while line := await asyncio.to_thread(sys.stdin.readline):
             orders.delay_s, orders.drop, orders.repeat = map(float, line.split())
+            print("done", flush=True)
 
 
 if __name__ == "__main__":

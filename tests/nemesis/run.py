@@ -154,7 +154,8 @@ class Run:
         outcome.whole_after_s = time.monotonic() - began
         left = self._drain(rig)
         if left != 0 and not outcome.not_whole:
-            outcome.not_whole = f"{'unknown' if left is None else left} messages are left, and none of them was worked off within {DRAIN_S:g} s"
+            many = "nobody knows how many" if left is None else left
+            outcome.not_whole = f"{many} messages are left, and none was worked off for {DRAIN_S:g} s"
         outcome.errors += crew.stop("reader", "worker")
         tokens = Judge(self._calls).tokens
         say(f"a last look at {len(tokens)} messages")

@@ -58,5 +58,7 @@ class Proxy(Fault):
                 self._order(0.0, 0.0, 0.0)
 
     def _order(self, *orders: float) -> None:
-        assert self._process is not None and self._process.stdin is not None
-        print(*orders, file=self._process.stdin, flush=True)
+        process = self._process
+        assert process is not None and process.stdin is not None and process.stdout is not None
+        print(*orders, file=process.stdin, flush=True)
+        process.stdout.readline()          # it has them
