@@ -107,6 +107,29 @@ def test_the_damaged_copies_are_made_anew_and_nothing_wrong_is_answered(
     assert (after.corrupt, after.repaired) == (view.corrupt, view.repaired)
 
 
+def test_a_row_that_is_met_in_the_middle_of_a_turn_is_not_answered_and_the_node_begins_anew(
+        trio: Trio, make: Make, tmp_path: Path) -> None:
+    """Without the scrub: what is asked for finds the damage, at the primary of its bucket."""
+    _, client, numbers, file = trio
+    for number in range(0, COUNT, 60):     # some in each bucket, or nearly
+        file.flip(file.row(Table.BODIES, TEXT + b"%05d" % number)[1] + 3)
+    with tuned(Sizes(scrub_rest=1e9)):
+        again = make("c").start()
+        eventually(lambda: client.members().buckets_short == 0, 20.0, lambda: str(client.members()))
+        found: dict[str, int] = {}
+        while len(found) < COUNT:
+            for message in client.lease("jobs", max=200, wait=10.0):
+                payload = message.payload
+                assert isinstance(payload, bytes) and payload.startswith(TEXT)
+                found[message.token] = int(payload[len(TEXT):])
+                message.ack(found[message.token])
+        assert found == numbers
+        facts = again.statistics()
+        assert again.error is None and int(facts["restarts"]) >= 1 and int(facts["corrupt"]) >= 1
+        assert facts["scrubbed_rows"] == 0
+    assert {token: client.result(token, timeout=5.0) for token in numbers} == numbers
+
+
 def test_a_damaged_structure_stops_the_node_with_a_word_that_helps(trio: Trio, make: Make, tmp_path: Path) -> None:
     _, client, numbers, file = trio
     file.misdirect(next(file.pages(Table.BODIES, BRANCH)))

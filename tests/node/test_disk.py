@@ -116,6 +116,22 @@ def test_another_program_that_fills_the_disk_stops_only_the_submits(make: Make, 
         assert [member.incarnation for member in view.members] == [1, 1, 1]
 
 
+def test_three_nodes_whose_disks_all_fill_up_lose_nothing_and_go_on(
+        make: Make, make_disk: MakeDisk) -> None:  # noqa: F811
+    nodes = [small(make, make_disk(DISK_MIB), found=True).start()]
+    nodes += [small(make, make_disk(DISK_MIB), join=[nodes[0].endpoint]).start() for _ in range(2)]
+    with zmqueue.Client(*[node.endpoint for node in nodes], timeout=30.0) as client:
+        eventually(lambda: client.members().buckets_short == 0, 20.0, lambda: str(client.members()))
+        tokens, _ = fill(client)
+        assert len(tokens) > 20
+        work_off(client, tokens)
+        eventually(lambda: takes_submits(client), 30.0, lambda: str([node.statistics() for node in nodes]))
+        assert [client.status(token).state for token in tokens] == ["done"] * len(tokens)
+        view = client.members()
+        assert [member.incarnation for member in view.members] == [1, 1, 1] and view.buckets_short == 0
+    assert all(node.error is None for node in nodes)
+
+
 def test_a_map_with_a_limit_is_a_disk_of_that_size(make: Make) -> None:
     node = make("a", found=True, disk_reserve_bytes=RESERVE_BYTES_MIN, map_bytes_max=64 * MIB, settings=QUICK).start()
     with zmqueue.Client(node.endpoint) as client:
