@@ -8,14 +8,15 @@ from tests.simulation.checkers import Violation
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.keys import copy_prefix
 from zmqueue.core.tables import Table
+from zmqueue.store import MemoryStore
 from zmqueue.store.records import FRAME_BYTES
-from zmqueue.testing import VirtualCluster
+from zmqueue.testing import VirtualClient, VirtualCluster
 
 PAYLOAD = b"what was submitted"
 
 
-def flipped_bit() -> None:
-    """A bit of a message's payload flips on its primary's disk, after it was confirmed and before it is handed out."""
+def confirmed() -> tuple[VirtualCluster, VirtualClient, MemoryStore, bytes]:
+    """A cluster with one confirmed message: (the cluster, a client, the disk of its primary, its key in BODIES)."""
     cluster = VirtualCluster(seed=1, nodes=3)
     client = cluster.client()
     submitted = client.submit("q", [PAYLOAD])
@@ -28,7 +29,13 @@ def flipped_bit() -> None:
     primary = None if number is None else cluster.node_of(number)
     assert primary is not None and primary.engine is not None
     store = primary.disk.store
-    key = copy_prefix(primary.engine.replicas[bucket].copy.number) + message_id
+    assert isinstance(store, MemoryStore)
+    return cluster, client, store, copy_prefix(primary.engine.replicas[bucket].copy.number) + message_id
+
+
+def flipped_bit() -> None:
+    """A bit of a message's payload flips on its primary's disk, after it was confirmed and before it is handed out."""
+    cluster, client, store, key = confirmed()
     row = store.get(Table.BODIES, key)
     assert row is not None
     store.flip(Table.BODIES, key, 8 * (FRAME_BYTES + row.index(PAYLOAD)))
@@ -38,4 +45,13 @@ def flipped_bit() -> None:
         raise Violation("a record is served only as it was written", f"a worker got {taken.value[0].submission}")
 
 
-SCHEDULES: dict[str, Callable[[], None]] = {"flipped_bit": flipped_bit}
+def vanished_record() -> None:
+    """A record is gone from one disk, as when a bit flips in a page above it; nobody asks after it."""
+    cluster, _, store, key = confirmed()
+    store.vanish(Table.BODIES, key)
+    if not cluster.run_until(lambda: any(
+            node.engine is not None and node.engine.facts()["repaired"] for node in cluster.running), 300.0, every=1.0):
+        raise Violation("a record that vanished is missed", "after five minutes its copy is not made anew")
+
+
+SCHEDULES: dict[str, Callable[[], None]] = {"flipped_bit": flipped_bit, "vanished_record": vanished_record}
