@@ -25,6 +25,9 @@ CALM_MAX = 150.0
 """Virtual seconds after the last fault within which everything must be well: a replica that flapped is not trusted
 again for up to a minute (R17), and a member that went down again and again not for half the grace (C9)."""
 
+SCRUB_MAX = 150.0
+"""...and as many more where bits have flipped: the scrub rests for a minute between two rounds."""
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -114,8 +117,9 @@ class Run:
         workload.calm()
         self.calm_since = cluster.time.now
         cluster.run(faults.scene.latest)         # what comes late may be a submit
-        Ending(cluster, self.states, self.logs, self.answers, lambda: workload.pending).check(
-            CALM_MAX, lambda: [] if faults.scene.doubled else workload.refused())
+        ending = Ending(cluster, self.states, self.logs, self.answers, lambda: workload.pending, faults.unfound)
+        ending.check(CALM_MAX + (SCRUB_MAX if faults.struck["flipped bit"] else 0.0),
+                     lambda: [] if faults.scene.doubled else workload.refused())
 
 
 def run_seed(seed: int, keep: int = 200, *, always: bool = False, on_lmdb: bool | None = None) -> Outcome:

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from tests.simulation.faults.damage import DamageFaults
 from tests.simulation.faults.failpoints import name_of
 from tests.simulation.faults.network import NetworkFaults
 from tests.simulation.faults.processes import ProcessFaults
@@ -254,3 +255,32 @@ def test_a_disk_of_an_earlier_epoch_is_refused_aloud() -> None:
     node.start()
     cluster.run(1.0)
     assert "refused a peer that shows less than it had shown" in sent.notes
+
+
+def test_a_flipped_bit_lies_on_the_disk_after_the_next_sync_and_is_found() -> None:
+    """In the records of a node that has company in each of its buckets; on both kinds of disk."""
+    for make in MEDIA:
+        made: list[Medium] = []
+
+        def make_one(make: Callable[[], Medium] = make, made: list[Medium] = made) -> Medium:
+            made.append(make())
+            return made[-1]
+        with tuned(Sizes(scrub_rest=0.5)):
+            cluster = VirtualCluster(1, 3, make_medium=make_one)
+            dishonest: set[str] = set()
+            here = Scene(cluster, Workload(cluster, Load.draw(random.Random(1)), random.Random(1)), random.Random(1))
+            faults = DamageFaults(here, dishonest)
+            cluster.run(1.0)
+            faults.kinds()["flipped bit"]()
+            assert not faults.unfound()
+            assert cluster.run_until(lambda: bool(dishonest), 10.0)     # noqa: B023
+            assert here.struck["flipped bit"] == 1
+            assert cluster.run_until(lambda: not faults.unfound(), 60.0, every=0.1)     # noqa: B023
+            assert cluster.run_until(cluster.is_whole, 60.0, every=0.1)
+        for medium in made:
+            if isinstance(medium, OnLmdb):
+                medium.close()
+
+
+def test_where_nobody_else_has_a_copy_no_bit_flips() -> None:
+    assert not DamageFaults(scene(1), set()).kinds()["flipped bit"]()

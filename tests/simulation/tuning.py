@@ -13,7 +13,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from zmqueue.core import bucket_copy, copies, counting, log, peers, primary, replication, scrub, snapshot, suspicion
+from zmqueue.core import (
+    bucket_copy,
+    copies,
+    counting,
+    log,
+    peers,
+    primary,
+    replication,
+    scrub,
+    snapshot,
+    suspicion,
+)
 
 
 @dataclass(frozen=True, slots=True)

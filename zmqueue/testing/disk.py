@@ -50,7 +50,8 @@ class Image:
 class Disk:
     """One node's disk. `store` is what the node writes to; after a crash it is another one."""
 
-    __slots__ = ("_full", "_medium", "_random", "_syncing", "_time", "label", "room", "speed", "syncing_since")
+    __slots__ = ("_full", "_medium", "_random", "_syncing", "_time", "after_sync", "label", "room", "speed",
+                 "syncing_since")
 
     def __init__(self, time: VirtualTime, dice: random.Random, speed: DiskSpeed | None = None,
                  medium: Medium | None = None, label: Label | None = None) -> None:
@@ -58,6 +59,7 @@ class Disk:
         self.speed = DiskSpeed() if speed is None else speed
         self.room: Room = PLENTY           # what the node finds when it measures the disk
         self.syncing_since: float | None = None
+        self.after_sync: Callable[[], None] | None = None  # what happens to the disk when the next batch is on it
         self._medium: Medium = InMemory() if medium is None else medium
         self._full = False
         self._time = time
@@ -113,6 +115,9 @@ class Disk:
             failed(error)
             return
         self.syncing_since = None
+        after, self.after_sync = self.after_sync, None
+        if after is not None:
+            after()
         done()
 
     def crash(self) -> bool:

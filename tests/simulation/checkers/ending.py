@@ -28,10 +28,10 @@ class Ending:
     DEFINITE = "what is definitely refused is not stored"
 
     def __init__(self, cluster: VirtualCluster, states: States, logs: Logs, answers: Answers,
-                 pending: Callable[[], int]) -> None:
-        """`pending()`: how many submits are under way."""
+                 pending: Callable[[], int], unfound: Callable[[], str] = str) -> None:
+        """`pending()`: how many submits are under way. `unfound()`: what is damaged on a disk and not found yet."""
         self._cluster, self._states, self._logs, self._answers = cluster, states, logs, answers
-        self._pending = pending
+        self._pending, self._unfound = pending, unfound
 
     def check(self, limit: float, refused: Callable[[], list[bytes]]) -> None:
         """Let time pass until all is well, and look. Raises Violation. `refused()`: the ids that programs take for not
@@ -49,6 +49,8 @@ class Ending:
     def _unwell(self) -> str:
         """What is not well yet; empty: nothing."""
         cluster, latest = self._cluster, self._states.latest
+        if unfound := self._unfound():
+            return unfound
         if not cluster.is_whole():
             return f"not whole in {self._short(cluster.state)}"
         if pending := self._pending():

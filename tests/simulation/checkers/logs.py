@@ -21,7 +21,7 @@ from zmqueue.core.operations import decode
 from zmqueue.core.packets import Entry
 from zmqueue.core.replication import Replica, Role
 from zmqueue.core.state import ClusterState
-from zmqueue.core.tables import Table, View, rows, span
+from zmqueue.core.tables import Damage, Table, View, rows, span
 from zmqueue.store.memory import MemoryStore
 from zmqueue.testing import Observer, VirtualNode
 
@@ -103,6 +103,14 @@ class Logs(Observer):
     # --- replicas ---
 
     def _look(self, node: VirtualNode) -> None:
+        """A look at what the node cannot read itself is put off: that is for the node to find, and not for us."""
+        try:
+            self._look_at_all(node)
+        except Damage:
+            if node.name not in self.dishonest:
+                raise
+
+    def _look_at_all(self, node: VirtualNode) -> None:
         if node.engine is None:
             return
         for bucket, replica in node.engine.replicas.items():
@@ -180,8 +188,10 @@ class Logs(Observer):
             role, term = seen.role, seen.term          # it was deposed in this turn
             if role is not Role.PRIMARY:
                 return                                 # several terms passed in this turn: who knows which it was
-        if role is not Role.PRIMARY:
+        if role is not Role.PRIMARY and not self.dishonest:    # else the primary may have had it, unreadably
             raise Violation(self.PRIMARY, f"{node.name}, not primary, commits entry {seq} of bucket {bucket} first")
+        if role is not Role.PRIMARY:
+            return
         committer = self._committers.setdefault((bucket, term), node.name)
         if committer != node.name:
             raise Violation(self.PRIMARY, f"{node.name} and {committer} both commit in term {term} of bucket {bucket}")
@@ -214,6 +224,10 @@ class Logs(Observer):
         for bucket, in_sync in enumerate(state.in_sync):
             if member.number in in_sync:
                 self._check_holder(node, bucket)
+        if node.name in self.dishonest:
+            for bucket, mark in marks_in(node.disk.store).items():
+                if not mark.deleted:
+                    self._check_others(node, bucket)
 
     def _check_holder(self, node: VirtualNode, bucket: int) -> None:
         committed = self.committed[bucket]
@@ -225,18 +239,22 @@ class Logs(Observer):
                                           f"{bucket} on its disk: {decode(committed[-1][1])}")
 
     def _check_others(self, node: VirtualNode, bucket: int) -> None:
-        """A dishonest disk lacks what is committed: as long as another in-sync replica has it, that is no loss."""
+        """A dishonest disk lacks what is committed, or cannot be read: as long as another in-sync replica has it, that
+        is no loss."""
         state = self._states.latest
         member = None if state is None else state.by_id(node.id)
         if state is not None and member is not None and set(state.in_sync[bucket]) == {member.number}:
-            raise Beyond(f"of bucket {bucket}, only the old disk of {node.name} is in-sync")
+            raise Beyond(f"of bucket {bucket}, only {node.name} is in-sync, on a disk that has not what it had")
 
     def on_disk(self, node: VirtualNode, bucket: int, seq: int) -> bool:
         """True where the node's disk holds that committed entry, in its log or applied."""
         view = node.disk.store.snapshot()
         position = position_in(view, bucket)
         view.close()
-        return position.commit >= seq or self._row(node, position.copy, seq) == self.committed[bucket][seq - 1]
+        try:
+            return position.commit >= seq or self._row(node, position.copy, seq) == self.committed[bucket][seq - 1]
+        except Damage:
+            return False
 
     def _row(self, node: VirtualNode, copy: int, seq: int) -> Entry | None:
         """An entry as the node's disk has it."""

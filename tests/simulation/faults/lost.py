@@ -80,7 +80,7 @@ class LostDisks:
         image = node.disk.image()
 
         def put_back() -> None:
-            if not node.running or not self._is_harmless(node, image):
+            if not node.running or not self._dishonest <= {node.name} or not self._is_harmless(node, image):
                 self._busy = False
                 return
             node.crash()

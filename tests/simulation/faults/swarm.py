@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from tests.simulation.faults.beliefs import BeliefFaults
 from tests.simulation.faults.clocks import ClockFaults
+from tests.simulation.faults.damage import DamageFaults
 from tests.simulation.faults.disks import DiskFaults
 from tests.simulation.faults.failpoints import FailpointFaults
 from tests.simulation.faults.lost import LostDisks
@@ -23,7 +24,7 @@ from tests.simulation.workload import Workload
 from zmqueue.core.state import ClusterState
 from zmqueue.testing import VirtualCluster
 
-SHARES = {"heal": 1.0, "failpoint of a snapshot": 0.6, "old disk": 0.1}
+SHARES = {"heal": 1.0, "failpoint of a snapshot": 0.6, "old disk": 0.1, "flipped bit": 0.15}
 """In how many runs a kind is that is not like the others: what mends, what seldom finds its moment, and what is hardly
 within the promise."""
 
@@ -38,8 +39,9 @@ class Faults:
         self.scene = scene = Scene(cluster, workload, dice)
         self._network, self._processes = NetworkFaults(scene), ProcessFaults(scene)
         self._disks, self._clocks, self._failpoints = DiskFaults(scene), ClockFaults(scene), FailpointFaults(scene)
+        self._damage = DamageFaults(scene, dishonest)
         families = (self._network, self._processes, self._disks, self._clocks, self._failpoints, MemberFaults(scene),
-                    BeliefFaults(scene), LostDisks(scene, latest, dishonest))
+                    BeliefFaults(scene), LostDisks(scene, latest, dishonest), self._damage)
         self.names = frozenset(name for family in families for name in family.kinds())     # drawn or not
         share = dice.choice((0.15, 0.3, 0.6))
         self._kinds = {name: strike for family in families for name, strike in family.kinds().items()
@@ -53,12 +55,17 @@ class Faults:
         """How often each kind struck."""
         return self.scene.struck
 
+    def unfound(self) -> str:
+        """What is damaged and was not found yet; empty: nothing."""
+        return self._damage.unfound()
+
     def stop(self) -> None:
         """Strike no more, and mend what is broken."""
         self.scene.on = False
         self._network.mend()
         self._failpoints.mend()
         self._disks.mend()
+        self._damage.mend()
         self._clocks.mend()
         self._processes.mend()
 
