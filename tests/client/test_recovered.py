@@ -52,6 +52,25 @@ def test_a_client_follows_the_newer_lineage_whatever_its_epoch(epoch: int) -> No
     assert len(ids) == 1, "what may have been stored is only ever repeated with its id (Q2)"
 
 
+def test_what_is_on_its_way_is_sent_again_at_once_though_the_terms_are_equal() -> None:
+    """A recovery sets all terms to its epoch: the lost majority may have come as far."""
+    rig = known(20)
+    rig.cluster.state = msgspec.structs.replace(rig.cluster.state, epoch=21, terms=(21,) * rig.cluster.state.buckets)
+    rig.heartbeat(NODES[0])
+    rig.run(0.5, lambda: rig.core.routing.epoch == 21)
+    rig.dead = set(NODES)
+    call = rig.submit()
+    rig.run(0.05)
+    rig.cluster.state = state = recovered(rig, 21)
+    assert state.terms == (21,) * state.buckets
+    rig.heartbeat(NODES[2])
+    rig.run(0.01)
+    say(rig, state)
+    rig.dead = set(NODES[:2])
+    rig.until_done(call, seconds=0.1)
+    assert call.error is None
+
+
 def test_what_the_newer_lineage_says_before_its_state_is_known_is_no_answer() -> None:
     rig = known(20)
     rig.dead = set(NODES)

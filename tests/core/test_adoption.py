@@ -103,6 +103,9 @@ def test_another_old_copy_is_given_up_too_even_where_it_is_longer() -> None:
     facts, = branches(near)
     assert facts["commit"] == 2 and near.replica.copy.number == NO_COPY
     far.append(9)
+    world.run(10)
+    assert near.number not in world.state.in_sync[BUCKET] and near.replica.copy.number != NO_COPY
+    assert generation_on_disk(near) == 2, "a copy that is begun anew is of the generation in which it is begun"
     whole(world, 2)
     assert (near.rows(), far.rows()) == (2, 2) and not near.alarms and not far.alarms
 
@@ -155,16 +158,21 @@ def test_a_holder_on_its_old_state_convinces_nobody(monkeypatch: pytest.MonkeyPa
     whole(world)
 
 
-def test_a_snapshot_that_is_on_its_way_ends_with_the_adoption() -> None:
+def test_a_snapshot_that_is_on_its_way_ends_with_the_adoption(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one that is received afterwards makes a copy of the new generation."""
+    monkeypatch.setattr("zmqueue.core.log.COMPACT_ENTRIES", 1)
     world, p, near, far = bereft()
     adopt(world, near)
     world.tell()
-    near.replica.copy.log.compact(near.replica.commit, 0)
+    near.replica.copy.compact(near.replica.commit, 0)
+    near.sync()
+    assert near.replica.copy.log.base_seq > 0
     late = Snap(BUCKET, world.state.terms[BUCKET] - 1, 1, (p.number, 1, 1), 0, True, 4, 1, 0, (), 0)
     far.take(p.number, late)
     far.sync()
     assert far.replica.copy.number == NO_COPY, "the dead holder's snapshot is of an older term"
-    world.run(20)
+    world.run(40)
+    assert far.replica.copy.log.base_seq > 0, "it came as a snapshot"
     assert generation_on_disk(far) == 2
 
 
