@@ -42,7 +42,7 @@ def test_a_word_is_over_when_it_is_confirmed() -> None:
     rig = Asked()
     call = rig.amend()
     (node, packet), = rig.asked()
-    assert packet.change == CHANGE and not call.finished
+    assert packet.change == CHANGE
     rig.answer(node, Confirmed(packet.request))
     assert call.finished and call.error is None
 
