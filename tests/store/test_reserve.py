@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -172,6 +173,44 @@ def test_less_than_half_of_the_reserve_is_low(store: LmdbStore) -> None:
         put(store, count, 1)
         count += 1
     assert RESERVE // 4 < room.reserved_bytes + room.reusable_bytes < RESERVE // 2
+
+
+def test_where_nothing_can_be_allocated_ahead_the_free_space_is_watched(
+        make_disk: MakeDisk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def cannot(file: int, start: int, length: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", cannot)
+    store = opened(make_disk(64))
+    count = fill(store)
+    room = store.disk_room()
+    assert room.free_bytes > RESERVE // 2, "as much as a reserve is left, and nothing failed"
+    put(store, count, 50)
+    assert len(list(rows(store, Table.BODIES, *EVERYTHING))) == count + 50
+    store.close()
+    assert len([record for record in caplog.records if "allocates nothing ahead" in record.getMessage()]) == 1
+
+
+def test_a_quota_counts_and_not_what_is_free_beyond_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quota, allocate = 40 * MIB, os.posix_fallocate
+
+    def limited(file: int, start: int, length: int) -> None:
+        if start + length > quota:
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        allocate(file, start, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", limited)
+    store = opened(tmp_path)
+    count = fill(store)
+    room = store.disk_room()
+    assert "a quota" in room.text
+    assert room.free_bytes > 1 << 30 and not room.low and room.reserved_bytes > RESERVE // 2
+    assert file_of(tmp_path).st_size <= quota
+    quota = 80 * MIB
+    assert not store.disk_room().short
+    put(store, count, 100)
+    assert store.disk_room().reserved_bytes >= RESERVE
+    store.close()
 
 
 def test_a_map_with_a_limit_is_short_before_it_is_full(tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ class Reserve:
         self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self._allocated_bytes = 0
         self._short = False
-        self._blind = False
+        self._refused = False          # blocks were asked for and not given: what is free is not for us (a quota)
+        self._blind = False            # the file system allocates nothing ahead: only its free space tells
 
     def covers(self, used_bytes: int) -> bool:
         """True while the whole reserve is allocated ahead of that many used bytes."""
@@ -70,12 +71,12 @@ class Reserve:
         """
         reserve, floor = self.reserve_bytes, self.reserve_bytes // FLOOR_SHARE
         size = os.fstat(self._file).st_size
-        if size < min(used_bytes, self._allocated_bytes):
+        if size < min(used_bytes, self._allocated_bytes) and not self._blind:
             raise OSError(errno.EIO, f"the file has {size:,} bytes and had {self._allocated_bytes:,}: it was cut off")
         self._allocate(used_bytes + reserve, floor)
         free = self._free_bytes()
         ahead = self._ahead(used_bytes)
-        growth = self._can_grow(used_bytes, free - floor)
+        growth = 0 if self._refused else self._can_grow(used_bytes, free - floor)
         reusable = 0 if ahead >= reserve and growth >= reserve else reusable_bytes()
         spare = ahead + reusable + growth - reserve
         least = reserve // (AGAIN_SHARE if self._short else SPARE_SHARE)
@@ -93,17 +94,20 @@ class Reserve:
         if self._used_bytes_max is not None:
             upto = min(upto, self._used_bytes_max)
         missing = upto - self._allocated_bytes
-        if missing <= 0:
+        if missing <= 0 and not self._refused:
             return
+        self._refused = False
         # What the file has already costs nothing, and is counted in any case; its holes, as an earlier version or
         # a power cut may have left them, are filled on the way.
         step, there = self.reserve_bytes // STEP_SHARE, os.fstat(self._file)
         for more in (missing + step, missing, there.st_size - self._allocated_bytes):
+            if more <= 0:
+                continue
             end = self._allocated_bytes + more
             beyond = end - max(there.st_size, there.st_blocks * 512)
             if beyond > 0 and self._free_bytes() - beyond < floor:
                 continue
-            if more > 0 and self._fallocate(self._allocated_bytes, more):
+            if self._fallocate(self._allocated_bytes, more):
                 self._allocated_bytes = end
                 return
 
@@ -113,6 +117,7 @@ class Reserve:
             os.posix_fallocate(self._file, start, more)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                self._refused = True
                 return False
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                 raise
@@ -143,5 +148,8 @@ class Reserve:
         most = self._used_bytes_max
         if most is not None and used_bytes + self.reserve_bytes + self.reserve_bytes // AGAIN_SHARE > most:
             return f"{left}, and its map may not grow beyond {most:,} bytes (map_bytes_max): raise that"
+        if self._refused and free > self.reserve_bytes:
+            return (f"{left}, and it gets no more of the {free:,} bytes that are free on its disk: a quota, or a limit of"
+                    " the size of files; raise that, or work off what stands in queues")
         return (f"{left}, and {free:,} bytes are free on its disk, of which {self.reserve_bytes // FLOOR_SHARE:,} are"
                 " left to the file system: free space there, or work off what stands in queues")
