@@ -149,7 +149,7 @@ class Reserve:
         if most is not None and used_bytes + self.reserve_bytes + self.reserve_bytes // AGAIN_SHARE > most:
             return f"{left}, and its map may not grow beyond {most:,} bytes (map_bytes_max): raise that"
         if self._refused and free > self.reserve_bytes:
-            return (f"{left}, and it gets no more of the {free:,} bytes that are free on its disk: a quota, or a limit of"
-                    " the size of files; raise that, or work off what stands in queues")
+            return (f"{left}, and it gets no more of the {free:,} bytes that are free on its disk: a quota, or a limit"
+                    " of the size of files; raise that, or work off what stands in queues")
         return (f"{left}, and {free:,} bytes are free on its disk, of which {self.reserve_bytes // FLOOR_SHARE:,} are"
                 " left to the file system: free space there, or work off what stands in queues")
