@@ -13,7 +13,7 @@ import msgspec
 from tests.nemesis.faults import FAULTS, Strike
 from tests.nemesis.judge import Fate, Verdict
 
-SETTLED_S = 5.0                        # after a fault is healed, waits still count as its own
+SETTLED_S = 1.5                        # after a fault is healed, waits still count as its own; calm lasts no less
 
 
 @dataclass(slots=True)
