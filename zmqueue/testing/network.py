@@ -19,7 +19,7 @@ HELD_MAX = 200
 """Messages that a cut link holds back; the oldest are lost first."""
 
 
-class Traffic(enum.Enum):
+class Traffic(enum.StrEnum):
     """What a link carries."""
 
     DATA = "data"

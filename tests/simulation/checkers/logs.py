@@ -15,7 +15,7 @@ from zmqueue.core.damage import marks_in
 from zmqueue.core.effects import Note
 from zmqueue.core.host import ALARM
 from zmqueue.core.keys import copy_prefix
-from zmqueue.core.log import _SEQ, _TERM
+from zmqueue.core.log import _SEQ, _TERM, Log
 from zmqueue.core.machine import Machine
 from zmqueue.core.operations import decode
 from zmqueue.core.packets import Entry
@@ -136,7 +136,7 @@ class Logs(Observer):
             # What a turn commits, it may also compact away: then the entry was noted before, or is still on the disk.
             entry = tail.pop(seq, None)
             if seq > log.base_seq:
-                entry = log.entry(seq)
+                entry = self._entry(node, log, seq, entry)
             elif entry is None and replica.copy.number:
                 entry = self._row(node, replica.copy.number, seq)
             if entry is None:
@@ -154,6 +154,15 @@ class Logs(Observer):
             self._name(bucket, replica, tail, 0 if begun or seen is None else seen.end)
         else:
             tail.clear()
+
+    def _entry(self, node: VirtualNode, log: Log, seq: int, noted: Entry | None) -> Entry | None:
+        """An entry as the node has it; where its disk has damaged that one, as it was when it was noted."""
+        try:
+            return log.entry(seq)
+        except Damage:
+            if node.name not in self.dishonest:
+                raise
+            return noted
 
     def _may_lose(self, node: VirtualNode, bucket: int, replica: Replica, seen: Seen) -> bool:
         """True where a copy may be deleted: nobody needs it (R14), it is a lost branch (C12), or it is damaged."""

@@ -74,13 +74,13 @@ class LostDisks:
     def _restore(self) -> bool:
         """A copy of the disk is made now, and some seconds later put in its place."""
         node = self._scene.victim()
-        if self._busy or not node.running:
+        if self._busy or self._dishonest or not node.running:
             return False
         self._busy = True
         image = node.disk.image()
 
         def put_back() -> None:
-            if not node.running or not self._dishonest <= {node.name} or not self._is_harmless(node, image):
+            if not node.running or self._dishonest or not self._is_harmless(node, image):
                 self._busy = False
                 return
             node.crash()
