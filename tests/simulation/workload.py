@@ -45,6 +45,7 @@ class Load:
     delay: float                           # a submit is for later
     probe: float                           # seconds between two probes; 0: nobody probes
     lease_ms: int                          # of workers' leases; 0: the cluster's default
+    impatience: float                      # seconds between two leases that are soon waited for no longer; 0: none
 
     @staticmethod
     def draw(dice: random.Random) -> Load:
@@ -57,7 +58,8 @@ class Load:
             handle_max=dice.choice((0.01, 0.1, 1.0)), nack=sometimes(0.05, 0.3), reject=sometimes(0.05),
             give_back=sometimes(0.1), forget=sometimes(0.02, 0.1), extend=sometimes(0.1, 0.4),
             again=sometimes(0.1, 0.3), ask=dice.choice((0.1, 0.5, 1.0)), delay=sometimes(0.1),
-            probe=dice.choice((0.0, 0.02, 0.1)), lease_ms=dice.choice((0, 0, 400)))
+            probe=dice.choice((0.0, 0.02, 0.1)), lease_ms=dice.choice((0, 0, 400)),
+            impatience=dice.choice((0.0, 0.0, 0.05, 0.3)))
 
 
 class Producer:
@@ -185,6 +187,28 @@ class Prober:
             self.client.post(node.endpoint, [Ask(self._request, bucket, message_id, 0, True)])
 
 
+class Impatient:
+    """Leases, and waits no longer, at any moment, also just after the grant: what it was or is granted goes back."""
+
+    def __init__(self, cluster: VirtualCluster, load: Load, dice: random.Random) -> None:
+        self.client = cluster.client()
+        self.done = False                  # leases no more
+        self._cluster, self._load, self._dice = cluster, load, dice
+        self._plan()
+
+    def _plan(self) -> None:
+        self._cluster.time.after(self._load.impatience * 2 * self._dice.random(), self._act)
+
+    def _act(self) -> None:
+        if self.done:
+            return
+        dice = self._dice
+        call = self.client.lease(dice.choice(QUEUES), dice.randint(1, 8), dice.choice((0.0, 1.0)))
+        patience = dice.random() * dice.choice((0.002, 0.02, 0.5))
+        self._cluster.time.after(patience, lambda: self.client.withdraw(call))
+        self._plan()
+
+
 class Workload:
     """All programs of one run. When one of them crashes, another takes its place."""
 
@@ -195,6 +219,7 @@ class Workload:
         self._gone: list[Producer] = []
         if load.probe:
             Prober(cluster, load, self._own(), self)
+        self._impatient = [Impatient(cluster, load, self._own())] if load.impatience else []
 
     def _own(self) -> random.Random:
         return random.Random(self._dice.getrandbits(64))
@@ -224,6 +249,8 @@ class Workload:
         """Submit no more, and work off what is there."""
         for producer in self.producers:
             producer.done = True
+        for impatient in self._impatient:
+            impatient.done = True
         for worker in self.workers:
             worker.work_off()
 

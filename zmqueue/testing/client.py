@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zmqueue.client.calls import AskCall, Draft, LeaseSayCall, SubmitCall
+from zmqueue.client.calls import AskCall, Call, Draft, LeaseSayCall, SubmitCall
 from zmqueue.client.core import ClientCore
 from zmqueue.client.leasing import Holding, LeaseCall, Slots, Subscription
 from zmqueue.client.session import Session
@@ -99,6 +99,12 @@ class VirtualClient:
         self.core.say(holding, call, self.now, lease_ms)
         self._plan_turn()
         return call
+
+    def withdraw(self, call: Call[Any]) -> None:
+        """Wait for a call no longer, as a task that is cancelled."""
+        if self.running:
+            self.core.withdraw(call, self.now)
+            self._plan_turn()
 
     def freed(self, slots: Slots, many: int = 1) -> None:
         """Slots of a worker are free again."""
