@@ -134,8 +134,10 @@ class Answers(Observer):
 
     def _disks(self, state: ClusterState, bucket: int, seq: int) -> int:
         members = [state.member(number) for number in state.in_sync[bucket]]
-        return sum(1 for member in members
-                   if member is not None and self._logs.on_disk(self._logs.nodes[member.id], bucket, seq))
+        nodes = [self._logs.nodes[member.id] for member in members if member is not None]
+        # A dishonest disk had it when its node said so.
+        return sum(1 for node in nodes
+                   if node.name in self._logs.dishonest or self._logs.on_disk(node, bucket, seq))
 
     def _settle_confirmed(self, node: VirtualNode, request: Settling, packet: Confirmed) -> None:
         refused = {index for index, _, _ in packet.refused}
