@@ -22,11 +22,19 @@ QUEUE = "hold"
 _LIBC = ctypes.PyDLL(None)             # calls through it keep the lock, as a careless extension module does
 
 
+_held: dict[str, list[float]] = {}
+
+
 def hold(message: zmqueue.Message) -> list[float]:
-    """Sleep in C with the lock held, for as many ms as the payload says; when it began and when it ended."""
-    began = time.monotonic()
-    _LIBC.usleep(message.payload * 1000)
-    return [began, time.monotonic()]
+    """Sleep in C with the lock held, for as many ms as the payload says; when it began and when it ended.
+
+    Longer than a session lasts, the lease is lost by it, and the message comes again: then it is over.
+    """
+    if message.token not in _held:
+        began = time.monotonic()
+        _LIBC.usleep(message.payload * 1000)
+        _held[message.token] = [began, time.monotonic()]
+    return _held[message.token]
 
 
 def main(arguments: list[str]) -> int:
