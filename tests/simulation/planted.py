@@ -100,7 +100,11 @@ def try_one(mutant: Mutant, seeds: int = SEEDS_MAX) -> Caught:
     """Plant one fault, and run the control."""
     began = time.perf_counter()
     if mutant.schedule:
-        what = on_schedule(mutant)
+        try:
+            what = on_schedule(mutant)
+        except Exception as error:             # the run of all the others goes on
+            return Caught(mutant.name, mutant.rule, False, None, None, "", True, None,
+                          f"{mutant.schedule} does not come to its end: {error!r}", time.perf_counter() - began)
         clean = passes(mutant.schedule) if what else None
         return Caught(mutant.name, mutant.rule, bool(what), None, None, mutant.schedule if what else "", True, clean,
                       what, time.perf_counter() - began)

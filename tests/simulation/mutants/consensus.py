@@ -117,7 +117,7 @@ CONSENSUS = [
     mutant(round_zero_has_no_owner, "C2", States.NAME, deep=True),
     mutant(accepted_values_are_not_adopted, "C1", States.NAME, deep=True),
     mutant(half_is_a_quorum, "C1", States.NAME),
-    mutant(accepted_below_the_promise, "C1", States.NAME, deep=True),
+    mutant(accepted_below_the_promise, "C1", schedule="late_accept"),
     mutant(acceptor_record_leaks, "C3", States.NAME, Ending.WHOLE),
     mutant(votes_are_given_ahead, "C3", schedule="vote_ahead"),
     mutant(everybody_votes, "C3", States.NAME),

@@ -45,7 +45,25 @@ def vote_ahead() -> None:
         world.sync(2)
 
 
+def late_accept() -> None:
+    """A value of round 0 is slow on its way to 3, which has promised and accepted a later ballot of 2 meanwhile."""
+    world = World(3)
+    propose(world, 1, about=3)
+    slow = world.taken(Accept, 1, 3)
+    world.lose()
+    propose(world, 2, about=1)
+    for kind in (Prepare, Promise, Accept):
+        world.pass_on(kind, 2, 3)
+        world.sync(3)
+        world.pass_on(kind, 3, 2)
+        world.sync(2)                          # {2, 3} choose the value of 2
+    world.bag = slow
+    world.pass_on(Accept, 1, 3)
+    world.sync(3)
+
+
 SCHEDULES: dict[str, Callable[[], None]] = {
     "round_zero_and_a_crash": round_zero_and_a_crash,
     "vote_ahead": vote_ahead,
+    "late_accept": late_accept,
 }

@@ -16,6 +16,30 @@ from zmqueue.core.packets import Ack, Append
 from zmqueue.core.replication import Role
 
 
+def old_tail() -> None:
+    """R5: C's log ends with an entry of P's that was never committed. N and X have committed another one in its place,
+    and what N sends first is the entry before it."""
+    world = World(4, replicas=4)
+    p, n, c, x = walk(world)
+    world.run(5)
+    p.append(1)
+    world.deliver(Append, p.number)
+    p.append(2)
+    world.deliver(Append, p.number, c.number)
+    world.drop()
+    world.agree(down(world.state, p.number))
+    world.agree(ReplicaDropped(BUCKET, c.number, term(world)))
+    world.tell(n.number, c.number, x.number)
+    n.append(3)
+    n.sync()
+    for _ in range(3):
+        pass_on(world, n, x)
+    world.drop()                                # what was for C
+    assert n.log() == [1, 3] and n.replica.commit == 2 and c.log() == [1, 2] and c.replica.commit == 0
+    world.run(20, among=(n.number, c.number, x.number))
+    assert c.log() == [1, 3]
+
+
 def read_before_the_tail() -> None:
     """R9: N takes over with three entries that P has committed, and does not know that. It is asked after the last."""
     world = World(3, replicas=3)
@@ -189,6 +213,7 @@ SCHEDULES: dict[str, Callable[[], None]] = {
     "uncount": in_order(uncount),
     "read_before_the_tail": in_order(read_before_the_tail),
     "read_with_one_answer": in_order(read_with_one_answer),
+    "old_tail": in_order(old_tail),
     "resumed_term": resumed_term,
     "late_ack": in_order(late_ack),
     "tail_of_one": in_order(tail_of_one),
