@@ -27,6 +27,7 @@ lease_ms = 6_000           # a pause may be longer than that
 
 WHOLE_S = 120.0                        # a replica that flapped is not trusted again for up to a minute (R17)
 FORGET_S = 30.0                        # beyond the grace, a member that is gone can be forgotten
+SERVED_S = 15.0                        # a node that was killed is taken down, and its buckets are served, within that
 HARM_S = 60.0                          # a fault waits that long for its turn to harm nodes
 
 
@@ -166,6 +167,27 @@ class Rig:
                 self._harmed.difference_update(taken)
                 self._free.notify_all()
 
+    def irreplaceable(self, node: RigNode) -> str:
+        """Why the disk of a node that does not run may not be lost now; empty: the others serve all that it held.
+
+        What was confirmed is promised while one in-sync disk is left. Where links were slow a moment ago, a bucket's
+        in-sync set may have shrunk to this node: to take that disk away would be no fault, but the operator's word.
+        """
+        deadline = time.monotonic() + SERVED_S
+        while True:
+            view = self.members()
+            if view is None:
+                missing = "no node answers"
+            elif any(member.id == node.id and member.status == "up" for member in view.members):
+                missing = "it is not taken down yet"
+            elif view.buckets_without_primary or not view.majority:
+                missing = f"{view.buckets_without_primary} buckets are in-sync on no other node that is up"
+            else:
+                return ""
+            if time.monotonic() > deadline:
+                return missing
+            time.sleep(0.2)                # polls; the deadline is above
+
     def revive(self, node: RigNode) -> None:
         """Have it run again on the directory that it has; where it cannot, replace it, as an operator would."""
         if node.running:
@@ -183,6 +205,8 @@ class Rig:
         """
         gone = node.id
         node.kill()
+        if why := self.irreplaceable(node):
+            self.note(f"{node.name} is replaced although it should not be: {why}")
         node.wipe()
         node.start(*self.how(node))
         if not node.serves():

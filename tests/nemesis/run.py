@@ -105,12 +105,17 @@ class Run:
             while deck:
                 episode = [deck.pop()]
                 for _ in range(self._dice.choice(AT_ONCE) - 1):
-                    fit = [kind for kind in deck if not self._faults[kind].destroys
-                           or not any(self._faults[other].destroys for other in episode)]
+                    fit = [kind for kind in deck if self._beside(kind, episode)]
                     if fit:
                         episode.append(fit[-1])
                         deck.remove(fit[-1])
                 yield episode
+
+    def _beside(self, kind: str, episode: list[str]) -> bool:
+        """Whether the kind may strike together with these."""
+        fault, others = self._faults[kind], [self._faults[other] for other in episode]
+        return not (any(one.alone for one in (fault, *others))
+                    or (fault.destroys and any(other.destroys for other in others)))
 
     def _play(self, rig: Rig, episode: list[str]) -> None:
         threads = []

@@ -38,6 +38,7 @@ class Fault(ABC):
     limit_s: ClassVar[float]
     hold_s: ClassVar[tuple[float, float]] = (2.0, 6.0)
     destroys: ClassVar[bool] = False       # data of a node: one at a time, and only of a cluster that is whole
+    alone: ClassVar[bool] = False          # beside others, the disk that it harms might come to be the last one in-sync
 
     def prepare(self, rig: Rig) -> str:
         """Before the nodes start: what the fault needs of them; or why it cannot strike here."""

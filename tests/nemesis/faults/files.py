@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.nemesis.faults.base import Fault, Strike
 from tests.nemesis.hosts import ROOT
 from tests.nemesis.nodes import RigNode, last_word
-from tests.nemesis.rig import Rig
+from tests.nemesis.rig import NotNow, Rig
 
 META_PAGES = 2
 REFUSES_S = 20.0                       # a node whose file is cut says so within that
@@ -50,7 +50,7 @@ class BitFlip(Fault):
     kind = "bit-flip"
     limit_s = 25.0
     hold_s = (6.0, 12.0)
-    destroys = True
+    destroys = alone = True
 
     @contextlib.contextmanager
     def on(self, rig: Rig, dice: random.Random, strike: Strike) -> Iterator[None]:
@@ -94,7 +94,7 @@ class Truncate(Fault):
     kind = "truncate"
     limit_s = 25.0
     hold_s = (0.0, 2.0)
-    destroys = True
+    destroys = alone = True
 
     @contextlib.contextmanager
     def on(self, rig: Rig, dice: random.Random, strike: Strike) -> Iterator[None]:
@@ -144,6 +144,9 @@ class OldCopy(Fault):
                 node.serves()
                 time.sleep(1.0)
             node.kill()
+            if why := rig.irreplaceable(node):
+                rig.revive(node)
+                raise NotNow(f"{node.name} keeps its disk: {why}")
             node.wipe()
             old.rename(node.data)
             since = "restarted since" if restarted else "not restarted since"

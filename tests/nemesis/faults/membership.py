@@ -30,6 +30,8 @@ class Join(Fault):
             yield
             strike.begin("it leaves")
             spare.stop()
+            if why := rig.irreplaceable(spare):
+                rig.note(f"the node that leaves is lost although it should not be: {why}")
         finally:
             spare.kill()
             spare.wipe()
@@ -51,4 +53,8 @@ class Replace(Fault):
             strike.begin(f"{node.name} is lost")
             node.kill()
             yield
-            rig.replace(node)
+            if why := rig.irreplaceable(node):
+                rig.note(f"{node.name} keeps its disk: {why}")
+                rig.revive(node)
+            else:
+                rig.replace(node)
