@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tests.simulation.bench import BUCKET, Bench
 from zmqueue.client.leasing import Holding
+from zmqueue.client.limits import BEAT_S_MIN
 from zmqueue.core.ballots import Prepare, StateIs
 from zmqueue.core.changes import MemberDown, MemberForgotten, MemberJoined, MemberOut, MemberUp, apply
 from zmqueue.core.engine import ANSWER_ON
@@ -56,6 +57,21 @@ def test_a_worker_with_free_slots_does_not_watch_without_end() -> None:
     slots = client.work(["q"], 4, work)[1]
     cluster.run(2.0)
     assert watches.sent["Watch"] < 300
+
+
+def test_a_grant_that_is_told_again_when_its_time_is_over_does_not_make_its_session_beat_without_end() -> None:
+    """A repeated lease request is answered with what is left of the lease: that was nothing, and so was the pause until
+    the next keepalive."""
+    watches = Watches()
+    cluster = VirtualCluster(seed=1, nodes=3, observers=[watches])
+    client, held = cluster.client(), list[Holding]()
+    client.work(["q"], 1, held.append)
+    client.submit("q", [b"x"])
+    assert cluster.run_until(lambda: bool(held))
+    held[0].lease_ms = 0
+    watches.sent.clear()
+    cluster.run(1.0)
+    assert 0 < watches.sent["Keepalive"] <= 3 * (1.0 / BEAT_S_MIN + 1)
 
 
 def test_a_message_whose_settle_failed_goes_to_others() -> None:

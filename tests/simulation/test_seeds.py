@@ -33,6 +33,7 @@ def outcome_of(seed: int) -> Outcome:
     return run_seed(seed, keep=60)
 
 
+@pytest.mark.timeout(400)                  # some 12 s of a processor that may be shared by many
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_no_seed_finds_a_violation(first: int) -> None:
     for seed in range(first, first + CHUNK):
@@ -41,7 +42,7 @@ def test_no_seed_finds_a_violation(first: int) -> None:
                                           f"again: {outcome.command}"))
 
 
-@pytest.mark.timeout(600)                  # alone, it has to run them all
+@pytest.mark.timeout(1_200)                # alone, it has to run them all
 def test_these_seeds_meet_every_kind_of_fault() -> None:
     struck = sum((outcome_of(seed).faults for seed in range(SEEDS)), Counter())
     cluster = VirtualCluster(nodes=1)

@@ -36,6 +36,7 @@ ASK_AGAIN_S = 0.05                       # least time between two questions for 
 COLLECT_TURN_S = 1.0                     # of many results that are awaited, one is asked after for this long in a row
 COLLECT_GRACE_S = 0.5                    # results(): how long after the deadline its last questions have surely ended
 GATHER_S = 0.25                          # a lease call that has something waits this long for more from other nodes
+BEAT_S_MIN = 0.025                       # between two keepalives: what a node renews, it renews for 0.1 s or longer
 LEASE_GRACE_S = 1.0                      # a lease call outlives its wait by this, where a node is slow to say "none"
 SURVEY_S = 1.0                           # members(): how long to wait for nodes that say nothing
 

@@ -201,12 +201,13 @@ class Session:
 
     @property
     def _beat_s(self) -> float:
-        """A fifth of what a session may be silent, and soon enough to renew the shortest lease while half is left."""
+        """A fifth of what a session may be silent, and soon enough to renew the shortest lease while half is left. A grant
+        that is told again has only what is left of its time, which may be nothing."""
         state = self._routing.state
         session_ms = state.settings.session_ms if state is not None else SESSION_MS
         leases = [holding.lease_ms for holding in self._holds.values() if holding.renew]
         leases += [line.lease_ms for line in self._lines.values() if line.lease_ms and line.renews]
-        return min(session_ms / 5, min(leases, default=session_ms) / 4) / 1000
+        return max(limits.BEAT_S_MIN, min(session_ms / 5, min(leases, default=session_ms) / 4) / 1000)
 
     def _beat(self, now: float) -> None:
         """Say that the session lives, and which leases it still holds.

@@ -133,11 +133,11 @@ class Logs(Observer):
             self._snapshot(node, bucket, replica)
         tail = self._tails.setdefault((node.name, bucket), {})
         for seq in range(known + 1, replica.commit + 1):
-            # What a turn commits, it may also compact away: then the entry was noted before, or is still on the disk.
+            # What a turn commits, it may also compact away: then a primary's was noted before, or is still on the disk.
             entry = tail.pop(seq, None)
             if seq > log.base_seq:
                 entry = self._entry(node, log, seq, entry)
-            elif entry is None and replica.copy.number:
+            elif entry is None and replica.role is Role.PRIMARY:       # a backup's disk may have one that was cut now
                 entry = self._row(node, replica.copy.number, seq)
             if entry is None:
                 continue
