@@ -98,6 +98,7 @@ class FakeCluster:
         self.refuse: dict[str, tuple[Code, str]] = {}        # node -> what it answers to submits
         self.submits: list[tuple[str, Submit]] = []          # all that any node was sent
         self.log: list[tuple[str, Request]] = []
+        self.lease_left: int | None = None                   # what it says that leases last, as where it says it again
         self.session_lost: set[bytes] = set()                # ids whose leases a keepalive calls lost
         self.wall = 1_000_000
 
@@ -192,7 +193,8 @@ class FakeCluster:
             stored.fencing += 1
             stored.session, stored.number = request.session, request.number
         grants = tuple(Grant(stored.submission, stored.fencing, stored.deliveries, stored.error) for stored in chosen)
-        return Granted(request.request, request.number, request.lease or self.state.settings.lease_ms, grants,
+        lease = request.lease or self.state.settings.lease_ms
+        return Granted(request.request, request.number, lease if self.lease_left is None else self.lease_left, grants,
                        len(ready) > len(chosen))
 
     def _settle(self, settle: Settle) -> bool:

@@ -409,3 +409,12 @@ def test_a_worker_goes_on_by_itself_after_all_nodes_were_away() -> None:
     rig.until_done(rig.submit())
     rig.run(2.0)
     assert len(worker.got) == 1
+
+
+def test_of_a_grant_that_is_told_again_the_lease_is_renewed_by_its_full_length() -> None:
+    rig = filled(2)
+    rig.cluster.lease_left = 0                           # nothing of it is left by now
+    worker = Worker(rig, 2)
+    rig.run(0.5)
+    assert [holding.lease_ms for holding in worker.got] == [rig.cluster.state.settings.lease_ms] * 2
+    assert len(rig.packets(Keepalive)) <= 3 * 2, "and the session goes on at its pace"

@@ -325,8 +325,10 @@ class Line:
 
     def _deal(self, request: LeaseRequest, granted: Granted, now: float) -> None:
         deadline = request.asked_at + granted.lease / 1000
+        # A repeated answer tells what is left of the leases, maybe nothing: they are renewed by their full length.
+        length = max(granted.lease, self.lease_ms or self.session.lease_ms)
         for grant in granted.grants:
-            holding = self.session.hold(self.queue, grant, deadline, granted.lease)
+            holding = self.session.hold(self.queue, grant, deadline, length)
             if holding is None:                      # a repeated answer
                 continue
             taker = next((taker for taker in self.takers if taker.free > 0), None)

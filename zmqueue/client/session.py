@@ -95,6 +95,12 @@ class Session:
     def moved(self, epoch: int, endpoint: str) -> None:
         self._routing.want(epoch, endpoint)
 
+    @property
+    def lease_ms(self) -> int:
+        """How long a lease lasts where nothing else is asked for."""
+        state = self._routing.state
+        return state.settings.lease_ms if state is not None else 0
+
     def next_number(self) -> int:
         self._number += 1
         return self._number
@@ -201,8 +207,8 @@ class Session:
 
     @property
     def _beat_s(self) -> float:
-        """A fifth of what a session may be silent, and soon enough to renew the shortest lease while half is left. A grant
-        that is told again has only what is left of its time, which may be nothing."""
+        """A fifth of what a session may be silent, and soon enough to renew the shortest lease while half is left; never
+        no time at all, whatever a node says."""
         state = self._routing.state
         session_ms = state.settings.session_ms if state is not None else SESSION_MS
         leases = [holding.lease_ms for holding in self._holds.values() if holding.renew]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zmqueue.core.packets import MembersReply, QueuesReply
 from zmqueue.core.state import ClusterState, Member
@@ -92,11 +92,12 @@ def members_view(state: ClusterState, replies: Iterable[MembersReply]) -> Member
 
     def view(member: Member) -> MemberView:
         answer = by_number.get(member.number)
-        return MemberView(
+        seen = MemberView(
             member.id, member.endpoint, member.status.name.lower(), member.voter, member.incarnation, member.weight,
-            member.zone, primary[member.number], backup[member.number], catching_up[member.number],
-            *((None,) * 4 if answer is None else (
-                answer.disk_short, answer.corrupt, answer.repaired, sorted(answer.damaged))))
+            member.zone, primary[member.number], backup[member.number], catching_up[member.number])
+        return seen if answer is None else replace(
+            seen, disk_short=answer.disk_short, corrupt=answer.corrupt, repaired=answer.repaired,
+            damaged=sorted(answer.damaged))
 
     unheard = set.intersection(*(set(answer.missing) for answer in answers)) if answers else set()
 
