@@ -207,8 +207,8 @@ class Session:
 
     @property
     def _beat_s(self) -> float:
-        """A fifth of what a session may be silent, and soon enough to renew the shortest lease while half is left; never
-        no time at all, whatever a node says."""
+        """A fifth of what a session may be silent, and soon enough to renew the shortest lease while half is left;
+        never no time at all, whatever a node says."""
         state = self._routing.state
         session_ms = state.settings.session_ms if state is not None else SESSION_MS
         leases = [holding.lease_ms for holding in self._holds.values() if holding.renew]
