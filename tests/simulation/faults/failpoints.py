@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from tests.simulation.faults.scene import NODES_MAX, Scene, Strike
+from tests.simulation.faults.scene import Scene, Strike
 from zmqueue.testing import Failpoint, Fuse, VirtualNode
 
 BOOT = (Failpoint.BOOT, Failpoint.RECOVERED)
@@ -20,6 +20,9 @@ FAMILIES = {
     "failpoint of a send": (Failpoint.BEFORE_SENDS, Failpoint.BETWEEN_SENDS, Failpoint.SENT_NOT_COMMITTED,
                             Failpoint.BETWEEN_PROMISES, Failpoint.AFTER_PROMISES),
     "failpoint of a write": (Failpoint.BEFORE_COMMIT, Failpoint.IN_COMMIT, Failpoint.AFTER_COMMIT)}
+
+JOINED_MAX = 5
+"""Nodes up to which one more joins so that somebody needs snapshots: many nodes make a run slow."""
 
 SKIPS = (0, 0, 0, 1, 3)
 """How often a process gets by before it dies."""
@@ -42,7 +45,7 @@ class FailpointFaults:
 
     def _lay(self, points: tuple[Failpoint, ...]) -> bool:
         dice, scene, point = self._dice, self._scene, self._dice.choice(points)
-        if point in SNAPSHOT and len(scene.nodes) < NODES_MAX:
+        if point in SNAPSHOT and len(scene.nodes) < JOINED_MAX:
             scene.cluster.add_node().start()           # somebody who needs snapshots
         here = [scene.victim()] if dice.random() < 0.5 and point not in SNAPSHOT else list(scene.nodes.values())
         for node in here:
