@@ -152,7 +152,8 @@ def test_buckets_are_adopted_and_the_dead_holder_gives_its_branch_up(tmp_path: P
             assert (done.document["adopted"], done.document["generation"]) == (True, 2)
             assert [one["status"] for one in done.document["in_sync"]] == ["down"]
         eventually(lambda: client.members().buckets_without_primary == 0, 20.0, lambda: str(client.members()))
-        assert sorted(bucket for mark in client.members().disasters for bucket in mark.adopted) == sorted(buckets)
+        eventually(lambda: sorted(bucket for mark in client.members().disasters for bucket in mark.adopted)
+                   == sorted(buckets), 20.0, lambda: str(client.members()))
         assert lost(client, before) == [], "what the older copies had"
         gone = lost(client, between)
         from zmqueue.core.ids import bucket_of, parse_token
@@ -182,7 +183,8 @@ def test_a_member_is_weighed_drained_stopped_and_forgotten(tmp_path: Path, spare
         eventually(lambda: status(client, leaver) != "up", 20.0, lambda: str(client.members()))
         forgotten = run("forget", leaver_id[:6], "--json", seeds=made.seeds)
         assert forgotten.status == 0 and forgotten.document == {"id": leaver_id, "forgotten": True}
-        assert leaver_id not in [member.id for member in client.members().members]
+        eventually(lambda: leaver_id not in [member.id for member in client.members().members], 20.0,
+                   lambda: str(client.members()))
         again = run("forget", leaver_id, seeds=made.seeds)
         assert again.status == 1 and "no member" in again.err
         assert lost(client, tokens) == []
