@@ -56,7 +56,8 @@ def test_a_node_that_was_forgotten_while_it_was_away_is_told_so(three: list[zmqu
                        for member in client.members().members)
         eventually(is_out, 20.0, lambda: str(client.members()))
         assert run("forget", gone.id, seeds=[three[0].endpoint]).status == 0
-        assert gone.id not in {member.id for member in client.members().members}
+        eventually(lambda: gone.id not in {member.id for member in client.members().members}, 20.0,
+                   lambda: str(client.members()))
     with pytest.raises(zmqueue.NodeFailed, match=r"does not list this node any more.*empty directory with --join"):
         make("c").start(wait=29.0)
 

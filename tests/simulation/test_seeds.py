@@ -70,9 +70,9 @@ def test_a_seed_gives_the_same_run_whatever_a_process_hashes() -> None:
     """Nothing iterates over a set of strings: the order would be another one in each process."""
     found = set()
     for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.getcwd()}
         done = subprocess.run([sys.executable, "-m", "tests.simulate", "--seeds", "3", "--jobs", "1", "--json"],
-                              env={**os.environ, "PYTHONHASHSEED": hash_seed}, capture_output=True, timeout=100,
-                              check=False)
+                              env=environment, capture_output=True, timeout=100, check=False)
         assert done.returncode == 0, done.stderr.decode()
         found.add(json.loads(done.stdout)["trace_sha256"])
     assert len(found) == 1

@@ -12,6 +12,7 @@ import time
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -33,7 +34,13 @@ class OfThisNode(BaseModel):
     map_bytes_max: int | None = None
 
 
-class Size(click.ParamType[int]):
+if TYPE_CHECKING:
+    _Type = click.ParamType[int]
+else:
+    _Type = click.ParamType            # it is generic only for type checkers, and since click 8.2
+
+
+class Size(_Type):
     """Bytes, as 67108864 or 64MiB."""
 
     name = "SIZE"

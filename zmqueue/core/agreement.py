@@ -130,6 +130,11 @@ class Agreement:
         assert self.state is None, "a node that has a cluster founds none"
         self.install(found(cluster_id, settings, self.identity.founder()), now)
 
+    @property
+    def leaving(self) -> bool:
+        """True once a planned stop was asked for."""
+        return self._beliefs.leaving
+
     def leave(self) -> None:
         """Ask, from the next tick on, for this node's own MemberDown: a planned stop."""
         self._beliefs.leaving = True

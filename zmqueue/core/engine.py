@@ -385,7 +385,8 @@ class Engine:
         if self._forgotten_at is not None:
             self.over = now - self._forgotten_at >= ANSWER_ON
             return
-        self._majority.tick(self.state, self.detector, self._active, now)
+        if not self.agreement.leaving:     # whoever stops expects to be alone in the end
+            self._majority.tick(self.state, self.detector, self._active, now)
         for replica in self._active:
             replica.tick(now)
             if replica.role is Role.NONE and replica.removable(now):

@@ -37,18 +37,28 @@ def survey(state: ClusterState, detector: FaultDetector, replicas: Iterable[Repl
     return Standing(2 * len(missing) < len(state.voters), missing, tuple(going_on), tuple(halted))
 
 
-class MajorityWatch:
-    """Tells of changes. A node that is young, or stood still, has heard too little to say anything."""
+ALONE_S = 1.0
+"""Seconds without a majority after which a node says so."""
 
-    __slots__ = ("_effects", "_lost_at")
+
+class MajorityWatch:
+    """Tells of changes. A node that is young, or stood still, has heard too little to say anything; and where all stop
+    one after another, the last of them is not alone for long enough to be worth a word."""
+
+    __slots__ = ("_alone_since", "_effects", "_lost_at")
 
     def __init__(self, effects: Effects) -> None:
         self._effects = effects
-        self._lost_at: float | None = None
+        self._alone_since: float | None = None
+        self._lost_at: float | None = None        # since when it is so, once that was said
 
     def tick(self, state: ClusterState, detector: FaultDetector, replicas: Iterable[Replica], now: float) -> None:
         """Look whether the majority is there. Cheap while nothing changes."""
         heard = detector.hears_majority(now, state.voters)
+        if heard:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = now
         if heard == (self._lost_at is None) or detector.is_blind(now):
             return
         if heard:
@@ -57,7 +67,10 @@ class MajorityWatch:
                                seconds=round(now - self._lost_at, 1))
             self._lost_at = None
             return
-        self._lost_at = now
+        assert self._alone_since is not None
+        if now - self._alone_since < ALONE_S:
+            return
+        self._lost_at = self._alone_since
         found = survey(state, detector, replicas, now)
         self._effects.warn(
             "no majority of the voters is heard: nothing can be agreed, so no bucket gets another primary or another "
