@@ -38,6 +38,19 @@ def _change(operator: Operator, name: str, *, weight: int | None = None, zone: s
     return find(operator.state(), member.id)
 
 
+def _change_and_tell(seeds: str, timeout: float, name: str, *, as_json: bool, weight: int | None = None,
+                     zone: str | None = None) -> None:
+    """Have it changed, and print what the member is now."""
+    with connect(seeds, timeout) as client:
+        operator = Operator(client)
+        changed = _change(operator, name, weight=weight, zone=zone)
+        state = operator.state()
+    if as_json:
+        print_json(_facts(changed, state))
+    else:
+        click.echo(f"member {changed.id} has weight {changed.weight}, in zone {changed.zone or '(none)'}")
+
+
 @click.command()
 @click.argument("member")
 @click.argument("weight", type=click.IntRange(0, WEIGHT_MAX), metavar="N")
@@ -54,14 +67,7 @@ def weight(member: str, weight: int, timeout: float, seeds: str, as_json: bool) 
     \b
     zmqueue weight 5fce01a2 2
     """
-    with connect(seeds, timeout) as client:
-        operator = Operator(client)
-        changed = _change(operator, member, weight=weight)
-        state = operator.state()
-    if as_json:
-        print_json(_facts(changed, state))
-    else:
-        click.echo(f"member {changed.id} has weight {changed.weight}")
+    _change_and_tell(seeds, timeout, member, as_json=as_json, weight=weight)
 
 
 @click.command()
@@ -78,14 +84,7 @@ def zone(member: str, zone: str, timeout: float, seeds: str, as_json: bool) -> N
     zmqueue zone 5fce01a2 cellar
     zmqueue zone 5fce01a2 ""
     """
-    with connect(seeds, timeout) as client:
-        operator = Operator(client)
-        changed = _change(operator, member, zone=zone)
-        state = operator.state()
-    if as_json:
-        print_json(_facts(changed, state))
-    else:
-        click.echo(f"member {changed.id} stands in zone {changed.zone or '(none)'}")
+    _change_and_tell(seeds, timeout, member, as_json=as_json, zone=zone)
 
 
 @click.command()
