@@ -16,6 +16,7 @@ from zmqueue.core.ballots import NO_BALLOT, Promise, StateIs, Want
 from zmqueue.core.bucket_copy import BucketCopy
 from zmqueue.core.changes import Change, MemberDown, Value
 from zmqueue.core.copies import Copies, Position
+from zmqueue.core.generations import GENERATION
 from zmqueue.core.ids import make_id
 from zmqueue.core.operations import How, Kind, Leased, Operation, Settle, Settled, Submission, Submitted
 from zmqueue.core.packets import Envelope, Packet
@@ -56,7 +57,8 @@ def full_state() -> ClusterState:
     state = cluster(3)
     hints = typing.get_type_hints(ClusterState)
     optional = state.__struct_fields__[-len(state.__struct_defaults__):]
-    return msgspec.structs.replace(state, **{name: example(hints[name]) for name in optional})
+    settings = msgspec.structs.replace(state.settings, generation=GENERATION)
+    return msgspec.structs.replace(state, settings=settings, **{name: example(hints[name]) for name in optional})
 
 
 def operation_samples() -> list[Sample]:

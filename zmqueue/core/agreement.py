@@ -28,7 +28,7 @@ from zmqueue.core.ballots import (
 from zmqueue.core.beliefs import Beliefs, Identity
 from zmqueue.core.changes import Change, MemberJoined, Value, apply, effective
 from zmqueue.core.effects import Effects
-from zmqueue.core.generations import Generations
+from zmqueue.core.generations import GENERATION, Generations
 from zmqueue.core.proposer import Proposer
 from zmqueue.core.sightings import Sightings
 from zmqueue.core.state import Agreed, ClusterState, Member, digest, found
@@ -62,6 +62,10 @@ class MustStop(Exception):
 
 class Cloned(MustStop):
     """Another process runs, or ran, from a copy of this node's disk (C11). This one must stop; nothing was done."""
+
+
+class Outgrown(MustStop):
+    """The cluster agreed on formats of a generation that this version cannot read. It must be upgraded."""
 
 
 class Forked(MustStop):
@@ -106,6 +110,7 @@ class Agreement:
         data = tables.get(Table.META, _KEY)
         self.state: ClusterState | None = None if data is None else ClusterState.from_bytes(data)
         if self.state is not None:
+            self._check_readable(self.state)
             self._check_not_cloned(self.state)
             self._note_unknown(None, self.state)
 
@@ -128,6 +133,7 @@ class Agreement:
     def found(self, cluster_id: str, settings: Agreed, now: float) -> None:
         """Found a cluster with this node as its only member. Only on an explicit word (C12)."""
         assert self.state is None, "a node that has a cluster founds none"
+        settings = msgspec.structs.replace(settings, generation=GENERATION)
         self.install(found(cluster_id, settings, self.identity.founder()), now)
 
     @property
@@ -193,6 +199,8 @@ class Agreement:
         if now - self._asked_at >= REPEAT_EVERY:
             self._asked_at = now
             self.want(now, *self.own_wants(), *self._beliefs.about_others(state, suspicion, now))
+            if state.natural == number:
+                self.want(now, *self.generations.raising(state))
         if not self._may_propose or not self._proposer.idle(now):
             return
         changes, since = self._wants.ready(state, suspicion, now)
@@ -369,6 +377,7 @@ class Agreement:
         old = self.state
         if old is not None and not self._follows(old, state):
             return
+        self._check_readable(state)
         self._check_not_cloned(state)
         self._tables.put(Table.META, _KEY, state.to_bytes())
         self._acceptor.clear()
@@ -400,6 +409,14 @@ class Agreement:
             raise Forked(f"two states of epoch {new.epoch} are known, {digest(old).hex()} here and "
                          f"{digest(new).hex()}; some disk lost what it had confirmed")
         return new.epoch > old.epoch
+
+    def _check_readable(self, state: ClusterState) -> None:
+        """Nobody agrees on what an `up` member cannot read; this one was away, or went back to an earlier version."""
+        agreed = state.settings.generation
+        if agreed > GENERATION:
+            raise Outgrown(f"the cluster agreed on formats of generation {agreed} in epoch {state.settings.since} or "
+                           f"before; this version reads up to {GENERATION}. The data is kept: start this node with "
+                           "the version that the others run")
 
     def _check_not_cloned(self, state: ClusterState) -> None:
         """C11, best effort: a copy of a disk that is started beside the original looks like a restart otherwise."""

@@ -314,7 +314,8 @@ class _Draft:
 
     def _setting(self, change: SettingChanged) -> None:
         known = change.name in Agreed.__struct_fields__ and change.name not in FIXED_SETTINGS
-        if known and change.since == self.settings.since and change.value > 0:
+        lowers = change.name == "generation" and change.value <= self.settings.generation    # what is written stays
+        if known and change.since == self.settings.since and change.value > 0 and not lowers:
             self.settings = msgspec.structs.replace(
                 self.settings, since=self.epoch, **{change.name: change.value})
             self._places_changed()

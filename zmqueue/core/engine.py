@@ -261,7 +261,7 @@ class Engine:
         if not self.agreement.seen(heartbeat.node, heartbeat.incarnation, heartbeat.epoch):
             return
         self.agreement.shown(heartbeat.node, heartbeat.epoch, now)
-        self.agreement.generations.shown(heartbeat.node, heartbeat.generation)
+        self.agreement.generations.shown(heartbeat.node, heartbeat.incarnation, heartbeat.generation)
         self.detector.heard(member.number, now, heartbeat.incarnation, heartbeat.epoch, heartbeat.disk_age,
                             heartbeat.suspects)
         if heartbeat.disk_short != (member.number in self._short):

@@ -1,19 +1,31 @@
 """Generations of the formats: what may be said only when everybody understands it (docs/formats.md).
 
-An appended field with a default harms nobody. What an earlier version cannot read at all, a change of a new kind in a
-value that it has to accept, waits until the cluster is upgraded; nodes show their generation in their heartbeats.
+An appended field with a default harms nobody. What an earlier version cannot read at all waits until the cluster is
+upgraded; nodes show their generation in their heartbeats. A change of a new kind waits by itself (`NEEDED`). For all
+that is written into logs and rows there is one agreed number, `Agreed.generation`: it is raised when everybody shows a
+higher one, and never lowered, so whoever decides by it decides what every replica can apply.
 """
 
 from __future__ import annotations
 
-from zmqueue.core.changes import BucketAdopted, Change, MemberChanged
-from zmqueue.core.state import ClusterState
+from typing import NamedTuple
 
-GENERATION = 2
+from zmqueue.core.changes import BucketAdopted, Change, MemberChanged, SettingChanged
+from zmqueue.core.state import ClusterState, Member, Status
+
+GENERATION = 3
 """What this version reads and writes. A node that shows none is of generation 1."""
 
 NEEDED: dict[type[Change], int] = {BucketAdopted: 2, MemberChanged: 2}
 """The generation from which on a change is understood, where it is not the first."""
+
+SETTING = "generation"
+"""The field of `Agreed` that holds the agreed one."""
+
+
+class _Shown(NamedTuple):
+    incarnation: int                       # of the run that showed it
+    generation: int
 
 
 class Generations:
@@ -23,11 +35,11 @@ class Generations:
 
     def __init__(self, me: str) -> None:
         self._me = me
-        self._shown: dict[str, int] = {}
+        self._shown: dict[str, _Shown] = {}
 
-    def shown(self, member_id: str, generation: int) -> None:
+    def shown(self, member_id: str, incarnation: int, generation: int) -> None:
         """A heartbeat told. A member may come back with an earlier version: the last word counts."""
-        self._shown[member_id] = generation
+        self._shown[member_id] = _Shown(incarnation, generation)
 
     def keep(self, state: ClusterState) -> None:
         """Forget all but the members."""
@@ -37,5 +49,25 @@ class Generations:
         """The ids of the `up` members that do not understand the change. One that was not heard yet is trusted to: it
         is heard within a heartbeat, and an operator's word takes longer."""
         needed = NEEDED.get(type(change), 1)
+        trusted = _Shown(0, needed)
         return [member.id for member in state.members
-                if member.up and member.id != self._me and self._shown.get(member.id, needed) < needed]
+                if member.up and member.id != self._me and self._shown.get(member.id, trusted).generation < needed]
+
+    def raising(self, state: ClusterState) -> tuple[Change, ...]:
+        """The change that raises the agreed generation to this version's, where every member can follow; else none.
+
+        Every `up` member must have shown it in the very run that is agreed: nobody is trusted here, since what is
+        written from then on stays written. Who is away or about to join may come back as the version that it was, so
+        it is waited for, until it is `out`.
+        """
+        settings = state.settings
+        if settings.generation >= GENERATION or not all(map(self._follows, state.members)):
+            return ()
+        return (SettingChanged(SETTING, GENERATION, settings.since),)
+
+    def _follows(self, member: Member) -> bool:
+        if member.status is Status.OUT or member.id == self._me:
+            return True
+        shown = self._shown.get(member.id)
+        return (member.up and shown is not None and shown.incarnation == member.incarnation
+                and shown.generation >= GENERATION)

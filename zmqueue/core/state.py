@@ -72,6 +72,7 @@ class Agreed(msgspec.Struct, array_like=True, frozen=True):
     result_ttl_ms: int = 86_400_000
     body_bytes_max: int = 1_048_576
     since: int = 0                 # the epoch in which a setting last changed
+    generation: int = 2            # of the formats, which all members read and write (`generations`); only ever raised
 
 
 class Disaster(msgspec.Struct, array_like=True, frozen=True):
