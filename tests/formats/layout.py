@@ -20,12 +20,13 @@ from zmqueue.core.copies import Position
 from zmqueue.core.damage import Mark, Tally
 from zmqueue.core.operations import Operation, Settle, Submission
 from zmqueue.core.packets import Envelope, Grant, Packet, QueueDepth
+from zmqueue.core.policies import Backoff, Policy
 from zmqueue.core.records import Record
 from zmqueue.core.state import Agreed, ClusterState, Disaster, Member
 
 LISTED: tuple[type[msgspec.Struct], ...] = (
     Envelope, *members(Packet), Submission, Settle, Grant, QueueDepth, Value, *members(Change), ClusterState, Agreed,
-    Member, Disaster, *members(Operation), Position, Record, AcceptorRecord, Mark, Tally)
+    Member, Disaster, Policy, Backoff, *members(Operation), Position, Record, AcceptorRecord, Mark, Tally)
 """Every record that is written."""
 
 
@@ -78,6 +79,8 @@ def _default(value: object) -> str:
         return {True: "true", False: "false", None: "nil"}[value]
     if isinstance(value, bytes | str):
         return '""'
+    if isinstance(value, msgspec.Struct):
+        return "all defaults"
     return str(value)
 
 

@@ -204,7 +204,7 @@ class Agreement:
         if not self._may_propose or not self._proposer.idle(now):
             return
         changes, since = self._wants.ready(state, suspicion, now)
-        changes = tuple(change for change in changes if not self.generations.behind(state, change))
+        changes = tuple(change for change in changes if self.generations.understood(state, change))
         unfinished = self._unfinished_since(state, now)
         if not changes and unfinished is None:
             return

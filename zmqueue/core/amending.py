@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from zmqueue.core import policies
 from zmqueue.core.changes import (
     ZONE_CHARACTERS_MAX,
     BucketAdopted,
@@ -16,8 +17,11 @@ from zmqueue.core.changes import (
     MemberChanged,
     MemberForgotten,
     MemberOut,
+    QueueDeclared,
+    QueueRemoved,
 )
 from zmqueue.core.effects import Effects
+from zmqueue.core.names import QUEUE_NAME_CHARACTERS_MAX, QUEUE_NAME_RULE, is_queue_name
 from zmqueue.core.packets import Amend, Code, Confirmed, Refused
 from zmqueue.core.state import WEIGHT_MAX, ClusterState, Member, Status
 
@@ -97,6 +101,11 @@ def holds(state: ClusterState, change: Change) -> bool:
         case MemberChanged(number, _, weight, zone):
             member = state.member(number)
             return member is not None and (member.weight, member.zone) == (weight, zone)
+        case QueueDeclared(name, _, policy):
+            found = state.declared(name)
+            return found is not None and found[2] == policy
+        case QueueRemoved(name):
+            return state.declared(name) is None
         case _:
             return False
 
@@ -119,6 +128,8 @@ def objection(state: ClusterState, change: Change) -> str:
         case MemberChanged(number):
             member = state.member(number)
             return _no_member(number) if member is None else _against_change(state, member, change)
+        case QueueDeclared() | QueueRemoved():
+            return _against_declaration(state, change)
         case _:
             return "this is no change that an operator asks for: nodes see to it themselves"
 
@@ -168,6 +179,21 @@ def _against_change(state: ClusterState, member: Member, change: MemberChanged) 
     if change.weight == 0 and not others:
         return f"member {member.id} is the only one that has a weight: somebody must hold the buckets"
     return ""
+
+
+def _against_declaration(state: ClusterState, change: QueueDeclared | QueueRemoved) -> str:
+    found = state.declared(change.name)
+    since = 0 if found is None else found[1]
+    if since != change.since:
+        return f"queue {change.name!r} has been declared, or changed, since it was looked at: look again"
+    if isinstance(change, QueueRemoved):
+        return ""
+    if not is_queue_name(change.name):
+        return f"{QUEUE_NAME_RULE}, at most {QUEUE_NAME_CHARACTERS_MAX} characters; this is not: {change.name[:40]!r}"
+    if not since and len(state.queues) >= policies.DECLARED_MAX:
+        return (f"{len(state.queues):,} queues are declared, and that is the limit: queues that need nothing special "
+                "need no declaration; undeclare some")
+    return policies.objection(change.policy)
 
 
 def _no_member(number: int) -> str:

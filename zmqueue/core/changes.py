@@ -13,7 +13,18 @@ from functools import cached_property
 
 import msgspec
 
-from zmqueue.core.state import DISASTERS_KEPT, WEIGHT_MAX, Agreed, ClusterState, Disaster, Member, Status
+from zmqueue.core import policies
+from zmqueue.core.names import is_queue_name
+from zmqueue.core.state import (
+    DISASTERS_KEPT,
+    WEIGHT_MAX,
+    Agreed,
+    ClusterState,
+    Declaration,
+    Disaster,
+    Member,
+    Status,
+)
 
 ZONE_CHARACTERS_MAX = 64
 """The longest name of a zone: the state travels whole."""
@@ -124,8 +135,30 @@ class MemberChanged(msgspec.Struct, array_like=True, frozen=True, tag=11):
     zone: str
 
 
+# --- changes of queues --------------------------------------------------------------------------------------
+
+
+class QueueDeclared(msgspec.Struct, array_like=True, frozen=True, tag=12):
+    """The queue gets this policy, whether it had one or not. An operator's word.
+
+    `since` is that of the declaration that was looked at, 0 where there was none.
+    """
+
+    name: str
+    since: int
+    policy: bytes                          # `policies.encode`
+
+
+class QueueRemoved(msgspec.Struct, array_like=True, frozen=True, tag=13):
+    """The queue's declaration is withdrawn: the default policy holds. Its messages stay. An operator's word."""
+
+    name: str
+    since: int
+
+
 Change = (MemberJoined | MemberUp | MemberDown | MemberOut | MemberForgotten
-          | ReplicaSynced | ReplicaDropped | ReplicaRetired | SettingChanged | BucketAdopted | MemberChanged)
+          | ReplicaSynced | ReplicaDropped | ReplicaRetired | SettingChanged | BucketAdopted | MemberChanged
+          | QueueDeclared | QueueRemoved)
 
 
 class Value(msgspec.Struct, array_like=True, frozen=True):
@@ -164,6 +197,7 @@ class _Draft:
         self.next_number = before.next_number
         self.in_sync = [set(numbers) for numbers in before.in_sync]
         self.generations = list(before.generations)
+        self.queues: dict[str, Declaration] = {declaration[0]: declaration for declaration in before.queues}
         self.adopted: list[tuple[int, int, str]] = []      # what the mark says (C12),
         self.adopted_at = 0                # and when it was said
         self.ended: set[int] = set()       # buckets whose term ends whatever else happens (R1)
@@ -201,6 +235,11 @@ class _Draft:
                 self._adopted(change)
             case MemberChanged():
                 self._changed(change)
+            case QueueDeclared():
+                self._declared(change)
+            case QueueRemoved(name, since):
+                if since and self._since(name) == since:
+                    del self.queues[name]
 
     # --- members ---
 
@@ -320,6 +359,18 @@ class _Draft:
                 self.settings, since=self.epoch, **{change.name: change.value})
             self._places_changed()
 
+    def _since(self, queue: str) -> int:
+        return self.queues[queue][1] if queue in self.queues else 0
+
+    def _declared(self, change: QueueDeclared) -> None:
+        name, since = change.name, self._since(change.name)
+        if since != change.since or (since and self.queues[name][2] == change.policy):
+            return
+        if not since and len(self.queues) >= policies.DECLARED_MAX:
+            return
+        if is_queue_name(name) and not policies.objection(change.policy):
+            self.queues[name] = (name, self.epoch, change.policy)
+
     def outcome(self) -> ClusterState:
         """The next state: in normal form (C5), with its terms (R1)."""
         for numbers in self.in_sync:
@@ -329,7 +380,8 @@ class _Draft:
         after = msgspec.structs.replace(
             self.before, epoch=self.epoch, settings=self.settings, members=self._sorted_members(),
             next_number=self.next_number, in_sync=tuple(tuple(sorted(numbers)) for numbers in self.in_sync),
-            generations=tuple(self.generations), disasters=self._marks())
+            generations=tuple(self.generations), disasters=self._marks(),
+            queues=tuple(self.queues[name] for name in sorted(self.queues)))
         terms = tuple(
             self.epoch if bucket in self.ended or after.config(bucket) != self.before.config(bucket) else term
             for bucket, term in enumerate(self.before.terms))

@@ -367,7 +367,8 @@ class Engine:
             return
         behind = self.agreement.generations.behind(self.state, packet.change)
         if behind:
-            text = f"{', '.join(behind)} runs a version that does not know this change: upgrade every node first"
+            text = (f"{', '.join(behind)} runs a version that does not know this change, or is away and may come back "
+                    "as one: upgrade every node first")
             self.effects.send(client, Refused(packet.request, Code.NOT_ALLOWED, text))
             return
         self._amending.begin(client, packet, self.state, now)

@@ -58,6 +58,7 @@ class Front:
     def agreed(self, state: ClusterState) -> None:
         """A cluster state was installed. To be called before its replicas enter their terms."""
         self.office.settings = state.settings
+        self.office.policies = state.policies
         self.office.epoch = state.epoch
 
     def open(self, replica: Replica) -> Desk:

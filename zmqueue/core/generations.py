@@ -10,14 +10,24 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from zmqueue.core.changes import BucketAdopted, Change, MemberChanged, SettingChanged
+from zmqueue.core.changes import (
+    BucketAdopted,
+    Change,
+    MemberChanged,
+    QueueDeclared,
+    QueueRemoved,
+    SettingChanged,
+)
 from zmqueue.core.state import ClusterState, Member, Status
 
 GENERATION = 3
 """What this version reads and writes. A node that shows none is of generation 1."""
 
-NEEDED: dict[type[Change], int] = {BucketAdopted: 2, MemberChanged: 2}
+NEEDED: dict[type[Change], int] = {BucketAdopted: 2, MemberChanged: 2, QueueDeclared: 3, QueueRemoved: 3}
 """The generation from which on a change is understood, where it is not the first."""
+
+AGREED_FROM = 3
+"""From this generation on a change waits for the agreed one. Before, there is none, and what was shown counts."""
 
 SETTING = "generation"
 """The field of `Agreed` that holds the agreed one."""
@@ -45,10 +55,18 @@ class Generations:
         """Forget all but the members."""
         self._shown = {member.id: self._shown[member.id] for member in state.members if member.id in self._shown}
 
-    def behind(self, state: ClusterState, change: Change) -> list[str]:
-        """The ids of the `up` members that do not understand the change. One that was not heard yet is trusted to: it
-        is heard within a heartbeat, and an operator's word takes longer."""
+    def understood(self, state: ClusterState, change: Change) -> bool:
+        """True where the change may be proposed."""
         needed = NEEDED.get(type(change), 1)
+        return state.settings.generation >= needed if needed >= AGREED_FROM else not self.behind(state, change)
+
+    def behind(self, state: ClusterState, change: Change) -> list[str]:
+        """The ids of the members for whose sake the change is not proposed. Up to generation 2, one that was not heard
+        yet is trusted: it is heard within a heartbeat, and an operator's word takes longer."""
+        needed = NEEDED.get(type(change), 1)
+        if needed >= AGREED_FROM:
+            agreed = state.settings.generation >= needed
+            return [] if agreed else [member.id for member in state.members if not self._follows(member)]
         trusted = _Shown(0, needed)
         return [member.id for member in state.members
                 if member.up and member.id != self._me and self._shown.get(member.id, trusted).generation < needed]

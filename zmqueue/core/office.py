@@ -5,6 +5,7 @@ from __future__ import annotations
 from zmqueue.core.effects import Effects
 from zmqueue.core.limits import Limits
 from zmqueue.core.packets import Code, NotPrimary, Refused, Reply
+from zmqueue.core.policies import DEFAULT, Policy
 from zmqueue.core.room import PLENTY, Room, written_bytes
 from zmqueue.core.state import Agreed
 
@@ -19,15 +20,16 @@ class Refusal(Exception):
 
 
 class Office:
-    """Shared by the front and its desks; the front keeps `wall`, `settings` and `epoch` up to date."""
+    """Shared by the front and its desks; the front keeps `wall`, `settings`, `policies` and `epoch` up to date."""
 
     __slots__ = ("asks", "claimed_bytes", "effects", "epoch", "granting_bytes", "limits", "pending", "pending_bytes",
-                 "room", "settings", "wall")
+                 "policies", "room", "settings", "wall")
 
     def __init__(self, effects: Effects, limits: Limits, settings: Agreed) -> None:
         self.effects = effects
         self.limits = limits
         self.settings = settings
+        self.policies: dict[str, Policy] = {}      # of the queues that are declared
         self.epoch = 0
         self.wall = 0              # ms, of the event that is being handled or the one before
         self.pending = 0           # answers in all `Waiting`s
@@ -48,6 +50,10 @@ class Office:
     def not_primary(self, client: bytes, request: int, *, unknown: bool) -> None:
         """Answer that another node is to be asked. `unknown`: what was asked may yet happen."""
         self.reply(client, NotPrimary(request, self.epoch, unknown))
+
+    def policy(self, queue: str) -> Policy:
+        """What is agreed for the queue, as far as this node has installed it."""
+        return self.policies.get(queue, DEFAULT)
 
     def keep_ms(self) -> int:
         """How long a message that ends now is remembered: for its result, and twice the window for its id (Q3)."""

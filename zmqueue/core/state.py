@@ -12,7 +12,8 @@ from functools import cached_property
 
 import msgspec
 
-from zmqueue.core import hashing
+from zmqueue.core import hashing, policies
+from zmqueue.core.policies import Policy
 from zmqueue.core.ring import PLACEMENT_VERSION, Place, Ring, Shape, Walk, ring
 
 WEIGHT_MAX = 100
@@ -97,6 +98,10 @@ class Config(msgspec.Struct, frozen=True):
     replicas: tuple[tuple[int, int, Status, bool, bool], ...]   # number, incarnation, status, in-sync?, desired?
 
 
+Declaration = tuple[str, int, bytes]
+"""A queue's name, the epoch in which its policy last changed, and the policy (`policies.encode`)."""
+
+
 class ClusterState(msgspec.Struct, array_like=True, frozen=True, dict=True):
     """One state of the chain. Compare by value; derived values are computed at first use and kept with the state."""
 
@@ -109,7 +114,7 @@ class ClusterState(msgspec.Struct, array_like=True, frozen=True, dict=True):
     in_sync: tuple[tuple[int, ...], ...]     # by bucket: numbers, ascending, never none
     terms: tuple[int, ...]                   # by bucket
     generations: tuple[int, ...]             # by bucket: how often it was adopted (C12)
-    queues: tuple[tuple[str, int, bytes], ...] = ()   # reserved: name, since, declaration
+    queues: tuple[Declaration, ...] = ()              # by name
     keys: tuple[tuple[str, int, bytes], ...] = ()     # reserved: name, since, key
     disasters: tuple[Disaster, ...] = ()              # oldest first, at most DISASTERS_KEPT
 
@@ -223,6 +228,21 @@ class ClusterState(msgspec.Struct, array_like=True, frozen=True, dict=True):
         """What the bucket's term stands for (R1)."""
         return self.configs[bucket]
 
+    # --- queues ---
+
+    @cached_property
+    def policies(self) -> dict[str, Policy]:
+        """The policies of the queues that are declared, by name."""
+        return {name: policies.decode(declaration) for name, _, declaration in self.queues}
+
+    def policy(self, queue: str) -> Policy:
+        """What is agreed for the queue; the default where it is not declared."""
+        return self.policies.get(queue, policies.DEFAULT)
+
+    def declared(self, queue: str) -> Declaration | None:
+        """The queue's declaration; None where it has none."""
+        return next((declaration for declaration in self.queues if declaration[0] == queue), None)
+
     @property
     def placement_known(self) -> bool:
         """False where another placement function was agreed: this node votes, and serves no bucket (C6)."""
@@ -294,6 +314,9 @@ def _check(state: ClusterState) -> None:
         raise msgspec.ValidationError("members stand in the order of their numbers, and each once")
     if not all(0 <= member.weight <= WEIGHT_MAX for member in state.members):
         raise msgspec.ValidationError(f"a member's weight is 0 to {WEIGHT_MAX}")
+    names = [name for name, _, _ in state.queues]
+    if names != sorted(set(names)):
+        raise msgspec.ValidationError("queues stand in the order of their names, and each once")
     if not all(in_sync and set(in_sync) <= set(numbers) for in_sync in state.in_sync):
         raise msgspec.ValidationError("an in-sync set is not empty, and of members")
 
