@@ -57,9 +57,12 @@ class Front:
 
     def agreed(self, state: ClusterState) -> None:
         """A cluster state was installed. To be called before its replicas enter their terms."""
+        before = self.office.policies
         self.office.settings = state.settings
         self.office.policies = state.policies
         self.office.epoch = state.epoch
+        self._leasing.risen([queue for queue, policy in before.items()
+                             if policy.paused and not state.policy(queue).paused])
 
     def open(self, replica: Replica) -> Desk:
         """Make the desk of a replica: its `Listener`."""

@@ -25,7 +25,9 @@ class Grants:
         self._picked: dict[str, int] = {}              # by queue: the sum of those
 
     def available(self, queue: str) -> int:
-        """How many messages could be handed out now: ready, and in no uncommitted lease."""
+        """How many messages could be handed out now: ready, and in no uncommitted lease; none of a paused queue."""
+        if self._ledger.office.policy(queue).paused:
+            return 0
         return self._ledger.machine.count(queue, State.READY) - self._picked.get(queue, 0)
 
     def pick(self, queue: str, most: int, size_max: int) -> list[Grant]:
