@@ -554,7 +554,7 @@ def test_requests_that_are_wrong_as_a_whole_are_refused_as_a_whole() -> None:
             (Settling(1, 0, ()), "0 settles"),
             (Settling(1, 0, (Settle(known, 1), Settle(known, 1))), "names a message twice"),
             (Settling(1, 0, (Settle(known, 1, 3),)), "how is 3"),
-            (Settling(1, 0, (Settle(known, 1, 1, delay=-1),)), "a delay of -1 ms"),
+            (Settling(1, 0, (Settle(known, 1, 1, delay=-2),)), "a delay of -2 ms"),
             (Settling(1, 0, (Settle(known, 1, kind=-1),)), "kind is -1"),
             (Settling(1, 0, (Settle(known, 1, data=b"x" * 11),)), "11 bytes together"),
             (Settling(1, 0, (Settle(b"x", 1),)), "this has 1"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -62,10 +62,10 @@ def test_fields_that_a_later_version_appended_to_a_row_are_skipped(kind: type[ms
 
 
 KNOWN = {kind.__struct_config__.tag for kind in members(Packet)}
-REQUESTS, ANSWERS, OTHERS = range(20, 40), range(40, 60), range(60, 128)
+REQUESTS, ANSWERS, OTHERS = (*range(20, 40), *range(70, 90)), range(40, 60), range(60, 70)
 
 
-def unknown(kinds: range, *fields: object) -> bytes:
+def unknown(kinds: Iterable[int], *fields: object) -> bytes:
     """A frame of a kind that this version does not have."""
     tag = max(set(kinds) - KNOWN)
     return bytes((packets.WIRE_VERSION,)) + msgspec.msgpack.encode([tag, *fields])

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from zmqueue.core.deadlines import Deadlines
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.office import Refusal
+from zmqueue.core.operations import State
 from zmqueue.core.packets import Answer, Ask, Code
-from zmqueue.core.records import Record
+from zmqueue.core.records import ERASED, Record, Special
 
 
 class Parked:
@@ -104,7 +105,7 @@ class Questions:
         office, limits = self._office, self._office.limits
         record = self._ledger.machine.find(packet.id)
         if record is not None and record.state.terminal:
-            self._answer(client, packet, record)
+            self._answer(client, packet, record, self._ledger.replica.at(now))
             return
         if office.asks >= limits.asks_parked_max:
             raise Refusal(Code.BUSY, f"{office.asks:,} long polls wait on this node; the limit is "
@@ -138,7 +139,7 @@ class Questions:
                 continue
             for parked in self._asks.after(message_id):
                 self._close(parked)
-                self._answer(parked.client, parked.ask, record)
+                self._answer(parked.client, parked.ask, record, record.ended)
 
     def clear(self) -> None:
         """The term ended."""
@@ -158,7 +159,7 @@ class Questions:
                                 "no such message is known here: it was never accepted, or is forgotten")
         elif record.state.terminal or parked.deadline <= now:
             self._close(parked)
-            self._answer(parked.client, parked.ask, record)
+            self._answer(parked.client, parked.ask, record, self._ledger.replica.at(now))
 
     def look_again(self, parked: Parked, now: float) -> None:
         """The submit that was awaited is applied."""
@@ -169,10 +170,21 @@ class Questions:
         self._asks.end(parked)
         self._office.asks -= 1
 
-    def _answer(self, client: bytes, packet: Ask, record: Record) -> None:
+    def _answer(self, client: bytes, packet: Ask, record: Record, at: int) -> None:
         result = record.result if packet.result else b""
-        self._office.reply(client, Answer(packet.request, record.state, record.queue, record.deliveries,
+        if packet.result and isinstance(record, Special) and not _kept(record, at):
+            self._office.refuse(client, packet.request, Code.RESULT_GONE, "the result was kept for the time that its "
+                                "queue or its submitter said, or forgotten by an explicit word: it is gone")
+            return
+        self._office.reply(client, Answer(packet.request, record.state.shown, record.queue, record.deliveries,
                                           record.error, record.kind, result))
+
+
+def _kept(record: Special, at: int) -> bool:
+    """False where the result of a message is not given out any more at bucket time `at`."""
+    if record.state is not State.DONE or not record.keep:
+        return True
+    return record.keep != ERASED and at < record.ended + record.keep
 
 
 class _LookAgain:

@@ -13,7 +13,7 @@ from zmqueue.core.keys import PRIORITY_MAX
 from zmqueue.core.limits import Limits
 from zmqueue.core.names import QUEUE_NAME, QUEUE_NAME_RULE
 from zmqueue.core.office import Refusal
-from zmqueue.core.operations import Held, How, Settle, Submission
+from zmqueue.core.operations import AS_QUEUE_SAYS, Held, How, Settle, Submission
 from zmqueue.core.packets import Code
 from zmqueue.core.state import Agreed
 
@@ -146,7 +146,7 @@ def check_settles(settles: Sequence[Settle], settings: Agreed, limits: Limits) -
         if data > largest:
             raise Refusal(Code.BODY_TOO_LARGE, f"result {index} is {data:,} bytes; the limit is {largest:,} "
                                                "(settings.body_bytes_max)")
-        if (not 0 <= settle.how <= How.REJECT or not 0 <= settle.delay <= limits.delay_ms_max
+        if (not 0 <= settle.how <= How.REJECT or not AS_QUEUE_SAYS <= settle.delay <= limits.delay_ms_max
                 or not 0 <= settle.kind <= KIND_MAX or len(settle.id) != ID_BYTES
                 or error * 4 > limits.error_bytes_max):
             _refuse_settle(index, settle, limits)
@@ -164,12 +164,29 @@ def _refuse_settle(index: int, settle: Settle, limits: Limits) -> None:
         raise Refusal(Code.BAD_REQUEST, f"settle {index}: how is {settle.how}; 0 ack, 1 nack, 2 reject")
     if not 0 <= settle.kind <= KIND_MAX:
         raise Refusal(Code.BAD_REQUEST, f"settle {index}: kind is {settle.kind}; 0 to {KIND_MAX} are allowed")
-    if not 0 <= settle.delay <= limits.delay_ms_max:
-        raise Refusal(Code.BAD_REQUEST, f"settle {index}: a delay of {settle.delay:,} ms; 0 to "
-                                        f"{limits.delay_ms_max:,} are allowed")
+    if not AS_QUEUE_SAYS <= settle.delay <= limits.delay_ms_max:
+        raise Refusal(Code.BAD_REQUEST, f"settle {index}: a delay of {settle.delay:,} ms; {AS_QUEUE_SAYS} (as the "
+                                        f"queue says) to {limits.delay_ms_max:,} are allowed")
     if (size := len(settle.error.encode())) > limits.error_bytes_max:
         raise Refusal(Code.BAD_REQUEST, f"settle {index}: the error has {size:,} bytes; the limit is "
                                         f"{limits.error_bytes_max:,} (limits.error_bytes_max): send its end")
+
+
+def check_events(events: Sequence[tuple[int, bytes]], limits: Limits) -> int:
+    """Refuse events of progress that are none. -> their bytes."""
+    check_number(len(events), limits.settles_max, "events", "settles_max")
+    for kind, data in events:
+        if not 0 <= kind <= KIND_MAX:
+            raise Refusal(Code.BAD_REQUEST, f"an event's kind is {kind}; 0 to {KIND_MAX} are allowed")
+        if len(data) > limits.event_bytes_max:
+            raise Refusal(Code.BODY_TOO_LARGE, f"an event of progress has {len(data):,} bytes; the limit is "
+                                               f"{limits.event_bytes_max:,} (limits.event_bytes_max): what is large "
+                                               "belongs into the result")
+    size = sum(len(data) for _, data in events)
+    if size > limits.settle_bytes_max:
+        raise Refusal(Code.BAD_REQUEST, f"events have {size:,} bytes together; the limit for one request is "
+                                        f"{limits.settle_bytes_max:,} (limits.settle_bytes_max): split it")
+    return size
 
 
 def check_leases(leases: Sequence[Held], limits: Limits) -> None:

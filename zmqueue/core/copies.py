@@ -27,7 +27,9 @@ SWEEP_ROWS = 512
 SENDINGS_MAX = 8
 """Snapshots that a node sends at once: each holds a view of the store open, and the pages that it sees."""
 
-COPIED = (Table.BODIES, Table.MESSAGES, Table.READY, Table.DELAYED, Table.LEASES, Table.DEAD, Table.ENDED, Table.COUNTS)
+COPIED = (Table.BODIES, Table.MESSAGES, Table.READY, Table.DELAYED, Table.LEASES, Table.DEAD, Table.ENDED,
+          Table.COUNTS, Table.EXPIRING, Table.GROUPS, Table.BEHIND, Table.UNIQUES, Table.EVENTS, Table.OUTBOX,
+          Table.LINKS)
 """The tables that make up the applied state. A table's place here is its number on the wire: append, never move."""
 
 _SWEPT = (Table.LOG, *COPIED)

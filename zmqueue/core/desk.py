@@ -16,8 +16,11 @@ from zmqueue.core.intake import Intake
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.office import Office
 from zmqueue.core.operations import (
+    Cancelled,
+    Expired,
     Extended,
     Forgotten,
+    Held,
     Leased,
     Operation,
     Returned,
@@ -27,6 +30,7 @@ from zmqueue.core.operations import (
     messages_of,
 )
 from zmqueue.core.replication import Replica, Role
+from zmqueue.core.wishes import Wishes
 
 
 class Hall(Protocol):
@@ -45,6 +49,10 @@ class Hall(Protocol):
         heard (Q5)."""
         ...
 
+    def unwanted(self, session: bytes, lease: Held) -> None:
+        """A message that the session has leased is cancelled."""
+        ...
+
     def risen(self, queues: Sequence[str]) -> None:
         """These queues got something to hand out."""
         ...
@@ -61,6 +69,7 @@ class Desk:
         self.endings = Endings(self.ledger)
         self.grants = Grants(self.ledger)
         self.questions = Questions(self.ledger)
+        self.wishes = Wishes(self.ledger)
         self._office = office
         self._hall = hall
         self._replica = replica
@@ -106,6 +115,12 @@ class Desk:
             case Settled() | Returned():
                 for message_id in ids:
                     self.ledger.holdings.end(message_id)
+                self.ledger.unwanted.difference_update(ids)
+                self.questions.ended(ids)
+            case Cancelled():
+                self.questions.ended(ids)
+                self._cancelled(ids)
+            case Expired():
                 self.questions.ended(ids)
             case Extended():
                 self.ledger.holdings.extend(operation.leases, operation.until)
@@ -118,6 +133,14 @@ class Desk:
         self.ledger.holdings.add(operation.grants, until, session, request)
         if not self.grants.applied(seq):
             self._hall.inherited(((session, request),), now)
+
+    def _cancelled(self, ids: Sequence[bytes]) -> None:
+        """Those of them that are leased: their handlers are told at once, and again with each sign of life."""
+        for message_id in ids:
+            holding = self.ledger.holdings.get(message_id)
+            if holding is not None:
+                self.ledger.unwanted.add(message_id)
+                self._hall.unwanted(holding.session, (message_id, holding.fencing))
 
     def progressed(self, now: float) -> None:
         """Barriers may be passed, replicas may be enough, queues may have risen."""
@@ -134,7 +157,8 @@ class Desk:
     # --- what is due ---
 
     def tick(self, now: float) -> None:
-        """Leases expire, long polls end, delayed messages ripen, what ended long ago is forgotten."""
+        """Leases expire, long polls end, what was not begun in time expires, delayed messages ripen, what ended long
+        ago is forgotten."""
         if not self.serving:
             return
         ledger, limits, at = self.ledger, self._office.limits, self._replica.at(now)
@@ -143,6 +167,10 @@ class Desk:
             unlocked = [lease for lease in expired if lease[0] not in ledger.locks]
             self.endings.take_back(unlocked, Why.EXPIRED, now)
         self.questions.tick(now)
+        if self._idle(Expired):
+            late = ledger.machine.expiring(self._office.wall, limits.ripened_batch_max)
+            if ids := ledger.unlocked(late):
+                self._chore(Expired(at, ids, self._office.rules(ledger.machine.queues(ids))), now)
         if self._idle(Ripened):
             ripe = ledger.machine.ripe(self._office.wall, limits.ripened_batch_max)
             self._chore(Ripened(at, ledger.unlocked(ripe)), now)
@@ -152,10 +180,10 @@ class Desk:
                 self._forget_at = now + limits.forget_s
             self._chore(Forgotten(at, ledger.unlocked(old)), now)
 
-    def _idle(self, kind: type[Ripened] | type[Forgotten]) -> bool:
+    def _idle(self, kind: type[Ripened] | type[Forgotten] | type[Expired]) -> bool:
         """True while no uncommitted entry of this kind would make us find the same rows again."""
         return self._chores.get(kind, 0) <= self.ledger.waiting.applied_seq
 
-    def _chore(self, operation: Ripened | Forgotten, now: float) -> None:
+    def _chore(self, operation: Ripened | Forgotten | Expired, now: float) -> None:
         if operation.ids:
             self._chores[type(operation)] = self.ledger.append(operation, operation.ids, now)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zmqueue.core.ledger import Ledger
-from zmqueue.core.operations import Extended, Held, How, Returned, Settle, Settled, Why
+from zmqueue.core.operations import AS_QUEUE_SAYS, Extended, Held, How, Returned, Rules, Settle, Settled, Why
 from zmqueue.core.packets import Code, Extend, GiveBack, Settling
+from zmqueue.core.policies import delay_ms
+from zmqueue.core.records import Special
 
 _UNKNOWN = "no such message is known here: it was never accepted, or is forgotten"
 
@@ -61,10 +63,29 @@ class Endings:
                                  "done under it")
 
     def _settle(self, settles: tuple[Settle, ...], now: float) -> int:
-        wall, settings = self._office.wall, self._office.settings
-        due = tuple(wall + settle.delay if settle.how == How.NACK and settle.delay else 0 for settle in settles)
-        operation = Settled(self._ledger.replica.at(now), settles, due, settings.deliveries_max, self._office.keep_ms())
-        return self._ledger.append(operation, [settle.id for settle in settles], now)
+        office, ledger = self._office, self._ledger
+        due = tuple(self._due(settle) if settle.how == How.NACK else 0 for settle in settles)
+        ids = [settle.id for settle in settles]
+        operation = Settled(ledger.replica.at(now), settles, due, office.settings.deliveries_max, office.keep_ms(),
+                            self._rules(ids))
+        return ledger.append(operation, ids, now)
+
+    def _rules(self, ids: Sequence[bytes]) -> Rules:
+        """Their queues are looked for only where any queue is declared."""
+        office = self._office
+        return office.rules(self._ledger.machine.queues(ids) if office.policies else ())
+
+    def _due(self, settle: Settle) -> int:
+        """The wall time until which a message rests after a failure; 0: it does not."""
+        delay = settle.delay if settle.delay != AS_QUEUE_SAYS else self._backoff_ms(settle.id)
+        return self._office.wall + delay if delay > 0 else 0
+
+    def _backoff_ms(self, message_id: bytes) -> int:
+        machine = self._ledger.machine
+        record = machine.record(message_id)
+        options = machine.body(message_id)[1] if isinstance(record, Special) else None
+        backoff = (options.backoff if options else None) or self._office.policy(record.queue).backoff
+        return delay_ms(backoff, record.failures + 1, message_id)
 
     def extend(self, client: bytes, packet: Extend, lease_ms: int, now: float) -> None:
         """Let leases last `lease_ms` from now."""
@@ -103,9 +124,10 @@ class Endings:
         seq, size = 0, self._office.limits.returned_batch_max
         for first in range(0, len(leases), size):
             batch = tuple(leases[first:first + size])
+            ids = [message_id for message_id, _ in batch]
             operation = Returned(self._ledger.replica.at(now), batch, why, self._office.settings.deliveries_max,
-                                 self._office.keep_ms())
-            seq = self._ledger.append(operation, [lease[0] for lease in batch], now)
+                                 self._office.keep_ms(), self._rules(ids))
+            seq = self._ledger.append(operation, ids, now)
         return seq
 
     def of_session(self, session: bytes) -> list[Held]:

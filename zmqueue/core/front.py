@@ -19,15 +19,20 @@ from zmqueue.core.office import Office, Refusal
 from zmqueue.core.operations import State
 from zmqueue.core.packets import (
     Ask,
+    Cancel,
     Code,
     EndSession,
+    Erase,
     Extend,
     GetQueues,
     GiveBack,
     Keepalive,
     Lease,
+    Progress,
+    Purge,
     QueueDepth,
     QueuesReply,
+    Requeue,
     Settling,
     Submit,
     Watch,
@@ -37,11 +42,11 @@ from zmqueue.core.state import ClusterState
 if TYPE_CHECKING:
     from zmqueue.core.replication import Replica
 
-Handled = Submit | Ask | Lease | Settling | Extend | GiveBack | Keepalive | Watch | EndSession | GetQueues
-"""The requests that the front answers; the engine answers those after the cluster state and the members itself."""
+Queued = Submit | Ask | Settling | Extend | GiveBack | Cancel | Requeue | Purge | Erase | Progress
+"""The requests about one bucket."""
 
-Queued = Submit | Ask | Settling | Extend | GiveBack
-"""Those of them that are about one bucket."""
+Handled = Queued | Lease | Keepalive | Watch | EndSession | GetQueues
+"""The requests that the front answers; the engine answers those after the cluster state and the members itself."""
 
 
 class Front:
@@ -92,7 +97,8 @@ class Front:
 
     def _handle(self, client: bytes, packet: Handled, now: float) -> None:
         match packet:
-            case Submit() | Ask() | Settling() | Extend() | GiveBack():
+            case (Submit() | Ask() | Settling() | Extend() | GiveBack() | Cancel() | Requeue() | Purge() | Erase()
+                  | Progress()):
                 self._to_desk(client, packet, now)
             case Lease():
                 self._leasing.lease(client, packet, now)
@@ -137,6 +143,16 @@ class Front:
                 office.check_room()
                 checks.check_leases(packet.leases, office.limits)
                 desk.endings.give_back(client, packet, now)
+            case Cancel() | Requeue() | Purge() | Erase():
+                office.check_room()
+                checks.check_number(len(packet.ids), office.limits.settles_max, "messages", "settles_max")
+                checks.check_ids(packet.ids)
+                self._check_place(packet.ids, packet.bucket)
+                desk.wishes.wish(client, packet, now)
+            case Progress():
+                checks.check_ids((packet.id,))
+                office.check_room(checks.check_events(packet.events, office.limits))
+                desk.wishes.progress(client, packet, now)
             case _:
                 assert_never(packet)
 
@@ -163,8 +179,8 @@ class Front:
                     ours + more for ours, more in zip(total, of_bucket, strict=True)]
                 if of_bucket[State.READY]:
                     oldest[queue] = max(oldest.get(queue, -1), machine.waited(queue, self.office.wall))
-        return tuple(QueueDepth(queue, number[State.READY], number[State.DELAYED], number[State.LEASED],
-                                number[State.DEAD], oldest.get(queue, -1))
+        return tuple(QueueDepth(queue, number[State.READY] + number[State.BEHIND], number[State.DELAYED],
+                                number[State.LEASED], number[State.DEAD], oldest.get(queue, -1))
                      for queue, number in sorted(counts.items()))
 
     def statistics(self) -> dict[str, int]:

@@ -95,10 +95,10 @@ class GrantPart:
 
 
 class Reassuring(Gathering):
-    """The answer to a keepalive that lists leases which do not stand: said only after a barrier (R10), since a worker
-    drops what it hears is lost."""
+    """The answer to a keepalive: which of the leases that it lists are of cancelled messages, and which do not stand.
+    That is said only after a barrier (R10), since a worker drops what it hears is lost."""
 
-    __slots__ = ("_client", "_lost", "_office", "_request")
+    __slots__ = ("_client", "_lost", "_office", "_request", "_unwanted")
 
     def __init__(self, office: Office, client: bytes, request: int) -> None:
         super().__init__()
@@ -106,6 +106,7 @@ class Reassuring(Gathering):
         self._client = client
         self._request = request
         self._lost: list[Held] = []
+        self._unwanted: list[Held] = []
 
     def part(self, lost: Sequence[Held]) -> LostPart:
         """Expect a barrier."""
@@ -116,8 +117,12 @@ class Reassuring(Gathering):
         """These are lost for certain."""
         self._lost.extend(lost)
 
+    def unwanted(self, leases: Sequence[Held]) -> None:
+        """The messages of these are cancelled. That is applied, so it needs no barrier."""
+        self._unwanted.extend(leases)
+
     def finish(self) -> None:
-        self._office.reply(self._client, Alive(self._request, tuple(self._lost)))
+        self._office.reply(self._client, Alive(self._request, tuple(self._lost), tuple(self._unwanted)))
 
 
 class LostPart:

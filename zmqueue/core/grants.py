@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.operations import Leased, State
 from zmqueue.core.packets import Grant
+from zmqueue.core.records import Special
 from zmqueue.core.waiting import Waiter
 
 _PAGE_MIN = 16
@@ -44,8 +45,7 @@ class Grants:
             for key, message_id, fencing in page:
                 if len(grants) == most:
                     break
-                if message_id not in locks:
-                    grant = self._grant(message_id, fencing)
+                if message_id not in locks and (grant := self._grant(message_id, fencing)) is not None:
                     size += len(grant.submission.payload)
                     if grants and size > size_max:
                         most = len(grants)
@@ -58,16 +58,16 @@ class Grants:
             fronts[queue] = start
         return grants
 
-    def _grant(self, message_id: bytes, fencing: int) -> Grant:
-        """`fencing`: the number of the delivery before."""
+    def _grant(self, message_id: bytes, fencing: int) -> Grant | None:
+        """None: it is too late to begin on it. `fencing`: the number of the delivery before."""
         machine = self._ledger.machine
-        submission = machine.submission(message_id)
-        assert submission is not None, "a message that has not ended has a body"
-        if not fencing:                            # never handed out: there is no record to look for
+        submission, options = machine.body(message_id)
+        if not fencing and options is None:        # never handed out: there is no record to look for
             return Grant(submission, 1, 1)
-        record = machine.touched(message_id)
-        assert record is not None, "a message that was handed out has a record"
-        return Grant(submission, fencing + 1, record.deliveries + 1, record.error)
+        record = machine.record(message_id)
+        if isinstance(record, Special) and 0 < record.expires < self._ledger.office.wall:
+            return None                            # the desk ends it soon
+        return Grant(submission, fencing + 1, record.deliveries + 1, record.error, options)
 
     def lease(self, queue: str, grants: Sequence[Grant], session: bytes, number: int, lease_ms: int,
               waiter: Waiter, now: float) -> None:
@@ -107,9 +107,8 @@ class Grants:
             holding = ledger.holdings.get(message_id)
             if holding is None or holding.request != number or message_id in ledger.locks:
                 continue
-            submission, record = ledger.machine.submission(message_id), ledger.machine.touched(message_id)
-            assert submission is not None and record is not None, "a leased message has a body and a record"
-            grants.append(Grant(submission, holding.fencing, record.deliveries, record.error))
+            (submission, options), record = ledger.machine.body(message_id), ledger.machine.record(message_id)
+            grants.append(Grant(submission, holding.fencing, record.deliveries, record.error, options))
             until.append(holding.until)
         return grants, max(0, min(until, default=at) - at)
 

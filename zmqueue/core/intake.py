@@ -5,10 +5,11 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from zmqueue.core.checks import Fault, age_fault, check_submit
+from zmqueue.core.choosing import Choice, bytes_of, choose, gives_options
 from zmqueue.core.ids import drawn_at
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.office import Refusal
-from zmqueue.core.operations import Submission, Submitted
+from zmqueue.core.operations import UNIQUE_PREFIX, Submission, Submitted, messages_of, unique_lock
 from zmqueue.core.packets import Code, Confirmed, Submit
 from zmqueue.core.waiting import Answering
 
@@ -29,6 +30,10 @@ class Intake:
         """
         office, ledger, messages, seq = self._office, self._ledger, packet.messages, 0
         size, faults = check_submit(messages, ledger.bucket, office.wall, office.settings, office.limits)
+        choice: Choice = {}
+        if packet.options or gives_options(office.policy(packet.queue)):
+            choice = choose(packet, office, faults)
+            size += bytes_of(tuple(choice.values()))
         office.check_room(size)
         if faults:
             faulty = {index for index, _, _ in faults}
@@ -36,17 +41,59 @@ class Intake:
         ids = [message.id for message in messages]
         if ids and not self._all_new(ids):
             messages, seq = self._sort_out(packet, messages, faults, size)
-            ids = [message.id for message in messages]
+        known: list[tuple[int, bytes]] = []
+        if choice:
+            keyed = self._keyed(packet.queue, messages, choice)
+            if locked := ledger.locked_until(tuple(keyed.values())):
+                ledger.waiting.add(_Again(self, client, packet), now, seq=locked)
+                return
+            messages = self._without_known(packet, messages, keyed, known, now)
         if messages:
             self._check_acceptable(packet.queue, size, len(messages))
             office.will_write(size, len(messages))
             if any(message.due for message in messages):
                 messages = self._without_past_dues(messages)
-            operation = Submitted(ledger.replica.at(now), packet.queue, messages)
-            seq = ledger.append(operation, ids, now)
-        answer = Answering(office, client, Confirmed(packet.request, tuple(sorted(faults))), size)
-        ledger.waiting.add(answer, now, seq=seq, rid=ledger.replica.barrier() if faults else None,
+            chosen = tuple((index, choice[message.id]) for index, message in enumerate(messages)
+                           if message.id in choice)
+            operation = Submitted(ledger.replica.at(now), packet.queue, messages, chosen)
+            seq = ledger.append(operation, messages_of(operation), now)
+        answer = Answering(office, client, Confirmed(packet.request, tuple(sorted(faults)), tuple(known)), size)
+        ledger.waiting.add(answer, now, seq=seq, rid=ledger.replica.barrier() if faults or known else None,
                            enough=len(faults) < len(packet.messages))
+
+    def overtaken(self, client: bytes, request: int) -> None:
+        """The term ended while a submit waited for another one with the same key."""
+        self._office.not_primary(client, request, unknown=True)
+
+    def refused(self, client: bytes, request: int, refusal: Refusal) -> None:
+        """It was not taken when it was judged again."""
+        self._office.refuse(client, request, refusal.code, refusal.text)
+
+    def _keyed(self, queue: str, messages: tuple[Submission, ...], choice: Choice) -> dict[bytes, bytes]:
+        """By id, what stands among the locks for the `unique` keys of messages."""
+        return {message.id: unique_lock(queue, options) for message in messages
+                if (options := choice.get(message.id)) is not None and options.unique}
+
+    def _without_known(self, packet: Submit, messages: tuple[Submission, ...], keyed: dict[bytes, bytes],
+                       known: list[tuple[int, bytes]], now: float) -> tuple[Submission, ...]:
+        """Leave out those whose `unique` key another message has. `known` grows by whom."""
+        if not keyed:
+            return messages
+        index = {message.id: place for place, message in enumerate(packet.messages)}
+        at, fresh = self._ledger.replica.at(now), []
+        first: dict[bytes, bytes] = {}         # by lock: who is the first with it in this batch
+        for message in messages:
+            lock = keyed.get(message.id)
+            holder = None
+            if lock is not None:
+                holder = first.get(lock) or self._ledger.machine.holder(lock[UNIQUE_PREFIX:], at)
+            if holder is None:
+                fresh.append(message)
+                if lock is not None:
+                    first[lock] = message.id
+            else:
+                known.append((index[message.id], holder))
+        return tuple(fresh)
 
     def _all_new(self, ids: list[bytes]) -> bool:
         """True for the common batch: all ids differ, are drawn in our time and were never seen."""
@@ -109,3 +156,23 @@ class Intake:
         """What is due already need not be delayed and ripen."""
         wall = self._office.wall
         return tuple(replace(message, due=0) if 0 < message.due <= wall else message for message in messages)
+
+
+class _Again:
+    """A submit that met a `unique` key whose holder is not committed yet: judged when that is applied."""
+
+    __slots__ = ("_client", "_intake", "_packet")
+
+    def __init__(self, intake: Intake, client: bytes, packet: Submit) -> None:
+        self._intake = intake
+        self._client = client
+        self._packet = packet
+
+    def done(self, now: float) -> None:
+        try:
+            self._intake.submit(self._client, self._packet, now)
+        except Refusal as refusal:
+            self._intake.refused(self._client, self._packet.request, refusal)
+
+    def failed(self) -> None:
+        self._intake.overtaken(self._client, self._packet.request)

@@ -9,6 +9,13 @@ All numbers are big-endian. A queue's name holds no zero byte, so a zero byte en
     DEAD                       copy | queue | 0 | order
     ENDED                      copy | bucket time after which it may be forgotten, u64 | id
     COUNTS                     copy | queue
+    EXPIRING                   copy | expiry, wall ms, u64 | id
+    GROUPS                     copy | digest of queue and group, 16 bytes
+    BEHIND                     copy | digest of queue and group, 16 bytes | order
+    UNIQUES                    copy | digest of queue, group and key, 16 bytes
+    EVENTS                     copy | id | index, u32
+    OUTBOX                     copy | target bucket, u16 | generation, u32 | number, u64
+    LINKS                      copy | "s" (sent) or "t" (taken) | other bucket, u16 | generation, u32
 """
 
 from __future__ import annotations
@@ -24,11 +31,13 @@ _NUMBER = struct.Struct(">I")
 _RANK = struct.Struct(">BQ")
 _ORDER = struct.Struct(">Q")
 _MOMENT_AND_ORDER = struct.Struct(">QQ")
+_OUTBOX = struct.Struct(">HIQ")
+_LINK = struct.Struct(">cHI")
 COPY_BYTES = _NUMBER.size
 """The copy's number at the front of each key."""
 
 MOMENT_BYTES = _ORDER.size
-"""The time that follows it in a DELAYED or ENDED key."""
+"""The time that follows it in a DELAYED, ENDED or EXPIRING key."""
 
 rank = _RANK.pack
 """The end of a READY key: `rank(255 - priority, order)`."""
@@ -74,8 +83,50 @@ def ended_key(prefix: bytes, forget: int, message_id: bytes) -> bytes:
     return prefix + _ORDER.pack(forget) + message_id
 
 
+def expiring_key(prefix: bytes, expires: int, message_id: bytes) -> bytes:
+    """Where it stands that a waiting message is not to be begun after the wall time `expires`."""
+    return prefix + _ORDER.pack(expires) + message_id
+
+
+def behind_key(prefix: bytes, group: bytes, order: int) -> bytes:
+    """Where a message waits behind the head of its group; `group`: the group's digest."""
+    return prefix + group + _ORDER.pack(order)
+
+
+def event_key(prefix: bytes, message_id: bytes, index: int) -> bytes:
+    """Where an event of progress lies; the first one has index 1."""
+    return prefix + message_id + _NUMBER.pack(index)
+
+
+def index_in_event(key: bytes) -> int:
+    """The index in an EVENTS key."""
+    index: int = _NUMBER.unpack_from(key, len(key) - _NUMBER.size)[0]
+    return index
+
+
+def outbox_key(prefix: bytes, target: int, generation: int, number: int) -> bytes:
+    """Where a message waits to be taken by another bucket."""
+    return prefix + _OUTBOX.pack(target, generation, number)
+
+
+def in_outbox_key(key: bytes) -> tuple[int, int, int]:
+    """(target, generation, number) in an OUTBOX key."""
+    target, generation, number = _OUTBOX.unpack_from(key, COPY_BYTES)
+    return target, generation, number
+
+
+def sent_key(prefix: bytes, target: int, generation: int) -> bytes:
+    """Where the number of the last message stands that was put into the outbox for a bucket."""
+    return prefix + _LINK.pack(b"s", target, generation)
+
+
+def taken_key(prefix: bytes, source: int, generation: int) -> bytes:
+    """Where the number of the last message stands that was taken from another bucket's outbox."""
+    return prefix + _LINK.pack(b"t", source, generation)
+
+
 def until_moment(prefix: bytes, moment: int) -> bytes:
-    """The end of the range of DELAYED or ENDED keys whose time is at most `moment`."""
+    """The end of the range of DELAYED, ENDED or EXPIRING keys whose time is at most `moment`."""
     return prefix + _ORDER.pack(moment + 1)
 
 
@@ -86,7 +137,7 @@ def moment_of(key: bytes) -> int:
 
 
 def id_in_ended(key: bytes) -> bytes:
-    """The message in an ENDED key."""
+    """The message in an ENDED or EXPIRING key."""
     return key[COPY_BYTES + _ORDER.size:]
 
 

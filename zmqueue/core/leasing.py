@@ -17,6 +17,7 @@ from zmqueue.core.ids import bucket_of
 from zmqueue.core.office import Office, Refusal
 from zmqueue.core.operations import Held, Why
 from zmqueue.core.packets import (
+    Alive,
     Code,
     Confirmed,
     EndSession,
@@ -36,6 +37,7 @@ class _Claims(NamedTuple):
 
     lost: list[Held]                       # listed, but not standing
     renew: dict[int, list[Held]]           # by ms: standing, and half over
+    unwanted: list[Held]                   # standing, and cancelled
 
 
 class Leasing:
@@ -71,6 +73,13 @@ class Leasing:
     def inherited(self, sessions: Sequence[tuple[bytes, int]], now: float) -> None:
         """These sessions hold leases of an earlier term: they count as just heard (Q5)."""
         self.sessions.inherit(sessions, now)
+
+    def unwanted(self, session: bytes, lease: Held) -> None:
+        """A message that the session has leased is cancelled: tell it, unasked. What is lost is said again with the
+        next keepalive."""
+        known = self.sessions.get(session)
+        if known is not None and known.client:
+            self._office.reply(known.client, Alive(0, (), (lease,)))
 
     def risen(self, queues: Sequence[str]) -> None:
         """These queues got something to hand out."""
@@ -157,12 +166,13 @@ class Leasing:
         listed = {message_id for message_id, _, _ in packet.holds}
         alive = Reassuring(office, client, packet.request)
         for desk in self._line:
-            lost, renew = claims.get(desk.bucket, _Claims([], {}))
+            lost, renew, unwanted = claims.get(desk.bucket, _Claims([], {}, []))
             unclaimed = [held for held in desk.endings.of_session(packet.session)
                          if held[0] not in listed and self._granted_under(desk, held) <= packet.upto]
             desk.endings.take_back(unclaimed, Why.UNCLAIMED, now)
             for renew_ms, leases in renew.items():
                 desk.endings.renew(leases, renew_ms, now)
+            alive.unwanted(unwanted)
             if lost:
                 desk.ledger.after_barrier(alive.part(lost), now)
         alive.complete()
@@ -182,10 +192,13 @@ class Leasing:
             if desk is None or message_id in desk.ledger.locks:
                 continue
             holding = desk.ledger.holdings.get(message_id)
-            of_bucket = claims.setdefault(bucket, _Claims([], {}))
+            of_bucket = claims.setdefault(bucket, _Claims([], {}, []))
             if holding is None or holding.fencing != fencing or holding.session != packet.session:
                 of_bucket.lost.append((message_id, fencing))
-            elif renew_ms > 0:
+                continue
+            if message_id in desk.ledger.unwanted:
+                of_bucket.unwanted.append((message_id, fencing))
+            if renew_ms > 0:
                 renew_ms = min(max(renew_ms, limits.lease_ms_min), limits.lease_ms_max)
                 if 2 * (holding.until - desk.ledger.replica.at(now)) < renew_ms:
                     of_bucket.renew.setdefault(renew_ms, []).append((message_id, fencing))

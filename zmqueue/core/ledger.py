@@ -14,6 +14,7 @@ from zmqueue.core.machine import Machine
 from zmqueue.core.office import Office
 from zmqueue.core.operations import Held, Leased, Operation, messages_of
 from zmqueue.core.packets import Confirmed
+from zmqueue.core.records import Special
 from zmqueue.core.replication import Replica
 from zmqueue.core.waiting import Answering, Waiter, Waiting
 
@@ -21,7 +22,7 @@ from zmqueue.core.waiting import Answering, Waiter, Waiting
 class Ledger:
     """One bucket's locks, leases and waiters, and the way into its log."""
 
-    __slots__ = ("bucket", "holdings", "locks", "machine", "office", "replica", "waiting")
+    __slots__ = ("bucket", "holdings", "locks", "machine", "office", "replica", "unwanted", "waiting")
 
     def __init__(self, office: Office, replica: Replica) -> None:
         self.bucket = replica.bucket
@@ -29,13 +30,15 @@ class Ledger:
         self.replica = replica
         self.machine: Machine                      # of the copy that is live in this term; set by `open`
         self.locks: dict[bytes, int] = {}          # message -> the last uncommitted entry that names it
-        self.holdings = Holdings()                 # applied leases
+        self.holdings = Holdings()                 # applied leases,
+        self.unwanted: set[bytes] = set()          # and those of their messages that are cancelled
         self.waiting = Waiting(office, replica)
 
     def close(self) -> None:
         """The term ended: whoever waits is told that nobody knows."""
         self.locks.clear()
         self.holdings.clear()
+        self.unwanted.clear()
         self.waiting.begin(self.replica.commit)
 
     def open(self) -> list[tuple[int, Leased]]:
@@ -48,6 +51,8 @@ class Ledger:
             self.locks.update(dict.fromkeys(messages_of(operation), seq))
         for message_id, record in self.machine.leased():
             self.holdings.add(((message_id, record.fencing),), record.until, record.session, record.request)
+            if isinstance(record, Special) and record.cancelling:
+                self.unwanted.add(message_id)
         return [(seq, operation) for seq, operation in tail if isinstance(operation, Leased)]
 
     def append(self, operation: Operation, ids: Collection[bytes], now: float) -> int:

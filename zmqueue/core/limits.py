@@ -26,6 +26,11 @@ class Limits:
     headers_bytes_max: int = 16_384            # names and values of one message together, in UTF-8
     error_bytes_max: int = 65_536              # the end of a long traceback; it is kept with the message
     queue_name_characters_max: int = 128       # it is part of keys, which have at most 511 bytes
+    key_bytes_max: int = 1_024                 # of a group or a `unique` key in UTF-8; rows hold digests of them
+    unique_window_ms_max: int = 366 * DAY_MS   # for so long is a message remembered whose key keeps others out
+    keep_ms_max: int = 3_660 * DAY_MS          # ten years: beyond, somebody mixed up his units
+    events_max: int = 10_000                   # of progress, for one message: they are kept with it
+    event_bytes_max: int = 65_536              # one of them; what is large is the result
     delay_ms_max: int = 3_660 * DAY_MS         # ten years: beyond, somebody mixed up his units
 
     # --- leases

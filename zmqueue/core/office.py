@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from zmqueue.core.effects import Effects
 from zmqueue.core.limits import Limits
+from zmqueue.core.operations import Rule, Rules
 from zmqueue.core.packets import Code, NotPrimary, Refused, Reply
 from zmqueue.core.policies import DEFAULT, Policy
 from zmqueue.core.room import PLENTY, Room, written_bytes
@@ -58,6 +61,26 @@ class Office:
     def keep_ms(self) -> int:
         """How long a message that ends now is remembered: for its result, and twice the window for its id (Q3)."""
         return max(self.settings.result_ttl_ms, 2 * self.settings.dedup_window_ms)
+
+    def rule(self, queue: str) -> Rule:
+        """What holds now for the messages of a queue."""
+        policy, settings = self.policy(queue), self.settings
+        keep, window = self.keep_ms(), 2 * settings.dedup_window_ms
+        if policy.result_ttl_ms:
+            keep = max(policy.result_ttl_ms, window)
+        limit = settings.deliveries_max
+        return Rule(policy.attempts or limit, policy.losses or limit, keep,
+                    max(policy.dead_ttl_ms, window) if policy.dead_ttl_ms else 0,
+                    policy.result_ttl_ms if 0 < policy.result_ttl_ms < keep else 0, policy.halt)
+
+    def rules(self, queues: Iterable[str]) -> Rules:
+        """The same for all messages of an operation; none at all in a cluster with members of an earlier version."""
+        if self.settings.generation < 3:
+            return ()
+        if not self.policies:
+            return (("", self.rule("")),)
+        return (("", self.rule("")), *((queue, self.rule(queue)) for queue in sorted(set(queues))
+                                       if queue in self.policies))
 
     def measured(self, room: Room) -> None:
         """The disk was measured."""

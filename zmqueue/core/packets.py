@@ -3,7 +3,8 @@
 A multipart message on the wire is an *envelope* (who speaks, for which cluster) and then any number of packets, one
 frame each. Every frame begins with the version of the format. Packets are msgpack arrays whose first item is the
 packet's number; fields may be appended with a default in later versions, never moved. Consensus packets are numbered
-1 to 9 (`ballots.py`), replication 10 to 19, clients' requests 20 to 39, answers to clients 40 to 59.
+1 to 9 (`ballots.py`), replication 10 to 19, clients' requests 20 to 39 and 70 to 89, answers to clients 40 to 59,
+what nodes say to each other about queues 60 to 69.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 
 from zmqueue.core.ballots import Accept, Accepted, Hello, Join, Nack, Prepare, Promise, StateIs, Want
 from zmqueue.core.changes import Change
-from zmqueue.core.operations import Held, Settle, Submission
+from zmqueue.core.operations import Chosen, Held, Options, Settle, Submission
 
 WIRE_VERSION = 1
 _VERSION_BYTE = bytes((WIRE_VERSION,))
@@ -182,6 +183,7 @@ class Submit(msgspec.Struct, array_like=True, frozen=True, tag=21, gc=False):
     bucket: int
     queue: str
     messages: tuple[Submission, ...]
+    options: Chosen = ()
 
 
 class Ask(msgspec.Struct, array_like=True, frozen=True, tag=22, gc=False):
@@ -281,6 +283,77 @@ class Amend(msgspec.Struct, array_like=True, frozen=True, tag=33):
     change: Change
 
 
+class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=34, gc=False):
+    """These messages, all of one bucket, are not wanted any more. Answered with Confirmed, where those that have ended
+    already are refused (ENDED). Repeatable."""
+
+    request: int
+    bucket: int
+    ids: tuple[bytes, ...]
+
+
+class Requeue(msgspec.Struct, array_like=True, frozen=True, tag=35, gc=False):
+    """Give these dead letters, all of one bucket, another try. Answered with Confirmed. Repeatable."""
+
+    request: int
+    bucket: int
+    ids: tuple[bytes, ...]
+
+
+class Purge(msgspec.Struct, array_like=True, frozen=True, tag=36, gc=False):
+    """Throw these dead letters away. Answered with Confirmed. Repeatable."""
+
+    request: int
+    bucket: int
+    ids: tuple[bytes, ...]
+
+
+class Erase(msgspec.Struct, array_like=True, frozen=True, tag=37, gc=False):
+    """Keep the results of these messages no longer. Answered with Confirmed. Repeatable."""
+
+    request: int
+    bucket: int
+    ids: tuple[bytes, ...]
+
+
+class Progress(msgspec.Struct, array_like=True, frozen=True, tag=38, gc=False):
+    """The handler of a lease tells how far it is: (kind, data) of each event. `index`: of the first of them, counted
+    from 1 under this fencing number: a repeat is known by it. Answered with Confirmed."""
+
+    request: int
+    bucket: int
+    id: bytes
+    fencing: int
+    index: int
+    events: tuple[tuple[int, bytes], ...]
+
+
+class Follow(msgspec.Struct, array_like=True, frozen=True, tag=39, gc=False):
+    """The events of a message after that index. Answered with Events: at once where there are any or it has ended,
+    else when there are, or after `wait` ms."""
+
+    request: int
+    bucket: int
+    id: bytes
+    after: int
+    wait: int
+
+
+class Find(msgspec.Struct, array_like=True, frozen=True, tag=70, gc=False):
+    """Which messages of a bucket are like this? Answered with Found, a page at a time."""
+
+    request: int
+    bucket: int
+    queue: str                             # "": all
+    states: tuple[int, ...]                # as shown to users; none: all
+    since: int                             # wall ms: drawn then or later
+    before: int                            # wall ms: drawn earlier; 0: whenever
+    headers: tuple[tuple[str, str], ...]   # all of these
+    after: bytes                           # where to go on: of the last page's `next`; b"": at the front
+    limit: int
+    payload: bool                          # send the payloads along
+
+
 # --- answers to clients ---------------------------------------------------------------------------------------------
 
 
@@ -298,6 +371,8 @@ class Code(enum.IntEnum):
     BUSY = 9
     NOT_SERVING = 10
     DISK_FULL = 11
+    ENDED = 12
+    RESULT_GONE = 13
 
 
 class StateReply(msgspec.Struct, array_like=True, frozen=True, tag=40, gc=False):
@@ -314,6 +389,7 @@ class Confirmed(msgspec.Struct, array_like=True, frozen=True, tag=41, gc=False):
 
     request: int
     refused: tuple[tuple[int, int, str], ...] = ()
+    known: tuple[tuple[int, bytes], ...] = ()    # of a submit: (index, id of the message that has its `unique` key)
 
 
 class Answer(msgspec.Struct, array_like=True, frozen=True, tag=42, gc=False):
@@ -335,6 +411,7 @@ class Grant(msgspec.Struct, array_like=True, frozen=True, gc=False):
     fencing: int
     deliveries: int                        # this one included
     error: str = ""                        # of the delivery before
+    options: Options | None = None
 
 
 class Granted(msgspec.Struct, array_like=True, frozen=True, tag=43, gc=False):
@@ -352,6 +429,7 @@ class Alive(msgspec.Struct, array_like=True, frozen=True, tag=44, gc=False):
 
     request: int
     lost: tuple[Held, ...]
+    cancelled: tuple[Held, ...] = ()       # these are not wanted any more
 
 
 class Hint(msgspec.Struct, array_like=True, frozen=True, tag=45, gc=False):
@@ -423,13 +501,56 @@ class CopyReply(msgspec.Struct, array_like=True, frozen=True, tag=50, gc=False):
     damaged: bool = False                  # rows of it are not what was written: it is of no use (D1)
 
 
+class Events(msgspec.Struct, array_like=True, frozen=True, tag=51, gc=False):
+    """Events of a message's progress, and how it is."""
+
+    request: int
+    state: int
+    events: tuple[tuple[int, int, bytes], ...]   # (index, kind, data), ascending without a gap
+    more: bool                             # there are more already
+    deliveries: int = 0
+    error: str = ""
+    kind: int = 3                          # of the result, where it has ended
+    result: bytes = b""
+
+
+class FoundMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One message that was looked for."""
+
+    id: bytes
+    queue: str
+    state: int
+    priority: int
+    deliveries: int
+    failures: int
+    losses: int
+    due: int                               # wall ms, while it is delayed
+    ended: int                             # bucket time
+    error: str
+    headers: tuple[tuple[str, str], ...] = ()
+    group: str = ""
+    session: bytes = b""                   # who has leased it
+    until: int = 0                         # ms that the lease lasts from now on
+    kind: int = 3
+    payload: bytes = b""
+    size: int = 0                          # of the payload, bytes
+
+
+class Found(msgspec.Struct, array_like=True, frozen=True, tag=52, gc=False):
+    """A page of what was looked for; `next` b"": that was all."""
+
+    request: int
+    messages: tuple[FoundMessage, ...]
+    next: bytes
+
+
 Consensus = Hello | StateIs | Want | Prepare | Promise | Accept | Accepted | Nack | Join
 Notice = Outdated
 Replication = Append | Ack | Nak | Lost | Ahead | Snap | SnapMore | Differs
 Request = (GetState | Submit | Ask | Lease | Settling | Extend | GiveBack | Keepalive | Watch | EndSession
-           | GetQueues | GetMembers | GetCopy | Amend)
+           | GetQueues | GetMembers | GetCopy | Amend | Cancel | Requeue | Purge | Erase | Progress | Follow | Find)
 Reply = (StateReply | Confirmed | Answer | Granted | Alive | Hint | QueuesReply | MembersReply | NotPrimary | Refused
-         | CopyReply)
+         | CopyReply | Events | Found)
 Packet = Consensus | Notice | Replication | Request | Reply | Heartbeat
 
 _encoder = msgspec.msgpack.Encoder()
@@ -484,7 +605,7 @@ class _SomeRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 _requests = msgspec.msgpack.Decoder(_SomeRequest)
-_REQUESTS = range(20, 40)
+_REQUESTS = frozenset((*range(20, 40), *range(70, 90)))
 
 
 def _request_in(body: memoryview) -> int:

@@ -99,10 +99,10 @@ def problem(policy: Policy) -> str:
         value: int = getattr(policy, name)
         if not least <= value <= most:
             return f"{name} is {value:,}; allowed is {least:,} to {most:,}"
-    return _problem_of(policy.backoff)
+    return problem_of(policy.backoff)
 
 
-def _problem_of(backoff: Backoff) -> str:
+def problem_of(backoff: Backoff) -> str:
     number, wanted = len(backoff.delays), DELAYS_MAX if backoff.shape is Shape.LIST else 1
     if number > wanted or (number == 0 and backoff.shape is not Shape.CONSTANT):
         return f"a backoff of shape {backoff.shape.name.lower()} has {number} delays; allowed is 1" + (

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 
 from zmqueue.core import keys
 from zmqueue.core.ids import drawn_at
-from zmqueue.core.operations import State, Submission
+from zmqueue.core.operations import Options, Scope, State, Submission
 from zmqueue.core.records import (
     Counts,
     Record,
+    Special,
     decode_counts,
     decode_record,
     head_of,
@@ -60,10 +61,26 @@ class Rows:
         data = self._view.get(Table.MESSAGES, self._prefix + message_id)
         return None if data is None else decode_record(data)
 
-    def submission(self, message_id: bytes) -> Submission | None:
-        """What was submitted; None once the message is done (the payload is not needed again)."""
+    def submission(self, message_id: bytes) -> tuple[Submission, Options | None] | None:
+        """What was submitted; None once the message has ended (the payload is not needed again), but for the dead."""
         body = self._view.get(Table.BODIES, self._prefix + message_id)
         return None if body is None else submission_of(body)
+
+    def record(self, message_id: bytes) -> Record:
+        """The record of a message that must have one."""
+        key = self._prefix + message_id
+        data = self._view.get(Table.MESSAGES, key)
+        if data is None:
+            raise RowMissing(Table.MESSAGES, key)
+        return decode_record(data)
+
+    def body(self, message_id: bytes) -> tuple[Submission, Options | None]:
+        """What was submitted as a message that has not ended."""
+        key = self._prefix + message_id
+        body = self._view.get(Table.BODIES, key)
+        if body is None:
+            raise RowMissing(Table.BODIES, key)
+        return submission_of(body)
 
     def known(self, message_ids: Sequence[bytes]) -> set[bytes]:
         """Those of the ids that were accepted before and are not forgotten yet.
@@ -77,6 +94,26 @@ class Rows:
             return set()
         return {message_id for message_id in message_ids
                 if any(self._view.get(table, self._prefix + message_id) is not None for table in tables)}
+
+    def queues(self, message_ids: Sequence[bytes]) -> set[str]:
+        """The queues of messages that are known."""
+        return {record.queue for record in map(self.find, message_ids) if record is not None}
+
+    def holder(self, unique: bytes, at: int) -> bytes | None:
+        """The message whose `unique` key, given by its digest, keeps others out at bucket time `at`."""
+        message_id = self._view.get(Table.UNIQUES, self._prefix + unique)
+        if message_id is None:
+            return None
+        record = self.touched(message_id)
+        if not isinstance(record, Special):
+            raise RowMissing(Table.MESSAGES, self._prefix + message_id)
+        return None if record.scope == Scope.WINDOW and record.window <= at else message_id
+
+    def events(self, message_id: bytes, after: int, limit: int) -> list[tuple[int, int, bytes]]:
+        """At most `limit` events of progress with an index above `after`, in order: (index, kind, data)."""
+        first, end = keys.event_key(self._prefix, message_id, after + 1), span(self._prefix + message_id)[1]
+        return [(keys.index_in_event(key), value[0], value[1:])
+                for key, value in self._view.scan(Table.EVENTS, first, end, limit)]
 
     # --- many ---
 
@@ -98,6 +135,11 @@ class Rows:
         """Delayed messages whose due time has come, the first due first."""
         found = self._view.scan(Table.DELAYED, self._prefix, keys.until_moment(self._prefix, wall), limit)
         return [message_id for _, message_id in found]
+
+    def expiring(self, wall: int, limit: int) -> list[bytes]:
+        """Messages that still wait after the time until which they were to be begun, the first one first."""
+        found = self._view.scan(Table.EXPIRING, self._prefix, keys.until_moment(self._prefix, wall - 1), limit)
+        return [keys.id_in_ended(key) for key, _ in found]
 
     def forgettable(self, at: int, limit: int) -> list[bytes]:
         """Ended messages whose time to be remembered is over at bucket time `at`."""

@@ -7,7 +7,7 @@ it, and the scrub holds it against the rows.
 The digest is the sum, modulo 2^64, of one term for each row. A message has a few rows that say where it stands (it has
 a body, it is ready, it is leased, it has ended): the term of such a row is its table's weight times the CRC of the
 message's id, so a step from state to state costs one multiplication, and what is deleted need not be read again. The
-term of a row that changes (MESSAGES, COUNTS) takes in the whole of it. What a term leaves out (a body's text, a place
+term of any other row takes in the whole of it. What a term leaves out (a body's text, a place
 in a queue) never changes while the row stands, and has its checksum.
 
 So rows must be the same bytes on all replicas. A version that writes other bytes for the same operation needs a switch
@@ -34,12 +34,18 @@ WEIGHTS = tuple(hash64("weight of rows", table.value, 0) | 1 for table in COPIED
 
 MESSAGES, COUNTS = WEIGHTS[COPIED.index(Table.MESSAGES)], WEIGHTS[COPIED.index(Table.COUNTS)]
 
+WEIGHT = dict(zip(COPIED, WEIGHTS, strict=True))
+
 _STANDS: dict[State, tuple[Table, ...]] = {
     State.READY: (Table.BODIES, Table.READY),
     State.DELAYED: (Table.BODIES, Table.DELAYED),
     State.LEASED: (Table.BODIES, Table.LEASES),
     State.DONE: (Table.ENDED,),
     State.DEAD: (Table.BODIES, Table.DEAD, Table.ENDED),
+    State.CANCELLED: (Table.ENDED,),
+    State.EXPIRED: (Table.ENDED,),
+    State.BEHIND: (Table.BODIES, Table.BEHIND),
+    State.PURGED: (Table.ENDED,),
 }
 """The rows of a message in each state, beside its record."""
 
@@ -71,15 +77,15 @@ def digest_of(number: int, found: Iterable[tuple[bytes, bytes]], skip: int = 0) 
     """What rows of one table add to the digest; not reduced. `number`: the table's place in COPIED; `skip`: bytes of
     the keys that are not the copy's own, its number."""
     match COPIED[number]:
-        case Table.MESSAGES | Table.COUNTS:
-            crcs = [crc32(value, crc32(key[skip:])) for key, value in found]
         case Table.BODIES | Table.LEASES:
             crcs = [crc32(key[skip:]) for key, _ in found]
         case Table.ENDED:
             skip += MOMENT_BYTES
             crcs = [crc32(key[skip:]) for key, _ in found]
-        case _:
+        case Table.READY | Table.DELAYED | Table.DEAD | Table.BEHIND:
             crcs = [crc32(value[:ID_BYTES]) for _, value in found]
+        case _:
+            crcs = [crc32(value, crc32(key[skip:])) for key, value in found]
     return WEIGHTS[number] * sum(crcs)
 
 

@@ -25,6 +25,13 @@ class Table(enum.Enum):
     DEAD = "dead"          # copy, queue, order -> id
     ENDED = "ended"        # copy, bucket time after which the row may be forgotten, id -> nothing
     COUNTS = "counts"      # copy, queue -> how many messages are in which state
+    EXPIRING = "expiring"  # copy, wall time of expiry, id -> nothing: messages that wait and may come too late
+    GROUPS = "groups"      # copy, digest of queue and group -> who is at its head, and whether it is halted
+    BEHIND = "behind"      # copy, digest of queue and group, order -> id: ready, behind the head
+    UNIQUES = "uniques"    # copy, digest of queue and `unique` key -> id of the message that keeps others out
+    EVENTS = "events"      # copy, id, index -> an event of progress
+    OUTBOX = "outbox"      # copy, target bucket, generation of this bucket, number -> a message on its way there (Q4)
+    LINKS = "links"        # copy, direction, other bucket, generation -> the last number sent or taken (Q4)
 
 
 class Damage(Exception):

@@ -1,0 +1,88 @@
+"""What a submitter chose for his messages, judged and completed by what their queue says (Options, generation 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from zmqueue.core.checks import Fault
+from zmqueue.core.limits import Limits
+from zmqueue.core.office import Office, Refusal
+from zmqueue.core.operations import NO_OPTIONS, Options, Scope, Submission
+from zmqueue.core.packets import Code, Submit
+from zmqueue.core.policies import Policy, problem_of
+
+GENERATION = 3
+"""The generation of the formats from which on a message may have options."""
+
+Choice = dict[bytes, Options]
+"""By message id: the options of those that have any."""
+
+
+def gives_options(policy: Policy) -> bool:
+    """True where messages of the queue have options even if their submitter says nothing."""
+    return bool(policy.expires_ms or policy.deadline_ms)
+
+
+def choose(packet: Submit, office: Office, faults: list[Fault]) -> Choice:
+    """The options of a batch; `faults` grows by what is wrong. Raises Refusal where no message may have options."""
+    if office.settings.generation < GENERATION:
+        if packet.options:
+            raise Refusal(Code.NOT_ALLOWED, "groups, unique keys, expiry and the like need a cluster whose members all "
+                                            "run this version: upgrade the others (zmqueue members shows them)")
+        return {}
+    messages, wall = packet.messages, office.wall
+    said = dict(packet.options)
+    if len(said) != len(packet.options) or (said and not 0 <= min(said) <= max(said) < len(messages)):
+        raise Refusal(Code.BAD_REQUEST, f"options for {len(packet.options):,} of {len(messages):,} messages; they are "
+                                        "given once each, by the message's place in the request")
+    policy, faulty, choice = office.policy(packet.queue), {index for index, _, _ in faults}, {}
+    for index, message in enumerate(messages):
+        if index in faulty:
+            continue
+        options = said.get(index, NO_OPTIONS)
+        if fault := _fault(message, options, wall, office.limits):
+            faults.append((index, Code.BAD_REQUEST, fault))
+            continue
+        if policy.expires_ms and not options.expires:
+            options = replace(options, expires=max(wall, message.due) + policy.expires_ms)
+        if policy.deadline_ms and not options.deadline:
+            options = replace(options, deadline=policy.deadline_ms)
+        if options != NO_OPTIONS:
+            choice[message.id] = options
+    return choice
+
+
+def _fault(message: Submission, options: Options, wall: int, limits: Limits) -> str:
+    """What is wrong with one message's options; "": nothing."""
+    latest = wall + limits.delay_ms_max
+    if not 0 <= options.expires <= latest:
+        return (f"expires at {options.expires} ms since 1970; allowed are 0 (never) to {latest}, which is "
+                f"{limits.delay_ms_max // 86_400_000:,} days from now")
+    if 0 < options.expires <= message.due:
+        return (f"it expires at {options.expires} ms since 1970 and is delayed until {message.due}: it would never "
+                "run; let it expire later")
+    for name, text in (("group", options.group), ("unique key", options.unique)):
+        if (size := len(text.encode())) > limits.key_bytes_max:
+            return f"the {name} has {size:,} bytes in UTF-8; the limit is {limits.key_bytes_max} (limits.key_bytes_max)"
+    if options.scope not in _SCOPES:
+        return f"scope is {options.scope}; 0 (until done), 1 (while waiting) and 2 (for a window) are allowed"
+    if (options.scope == Scope.WINDOW) != (options.window > 0) or options.window > limits.unique_window_ms_max:
+        return (f"scope {options.scope} with a window of {options.window:,} ms; the scope 2, and only that, has one, "
+                f"of 1 to {limits.unique_window_ms_max:,} ms (limits.unique_window_ms_max)")
+    if options.scope and not options.unique:
+        return f"scope {options.scope} without a unique key: give the key, or leave the scope out"
+    for name, number, most in (("losses", options.losses, 65_535), ("keep", options.keep, limits.keep_ms_max),
+                               ("deadline", options.deadline, limits.keep_ms_max)):
+        if not 0 <= number <= most:
+            return f"{name} is {number}; 0 (as the queue says) to {most:,} are allowed"
+    return problem_of(options.backoff) if options.backoff is not None else ""
+
+
+_SCOPES = frozenset(Scope)
+
+
+def bytes_of(options: Sequence[Options]) -> int:
+    """What options add to the bytes of a request, about."""
+    return sum(64 + 4 * (len(each.group) + len(each.unique)) for each in options)

@@ -1,0 +1,155 @@
+"""How the primary of a bucket does what is wished of messages that nobody has in hand: cancel, requeue, purge, erase.
+
+Each is judged by how the message is in applied state, and repeated it is answered as before: what is so already needs
+nothing. Where the state forbids it, the answer says so, after a read barrier (R10).
+"""
+
+from __future__ import annotations
+
+from zmqueue.core.ledger import Ledger
+from zmqueue.core.office import Refusal
+from zmqueue.core.operations import Cancelled, Erased, Operation, Progressed, Purged, Requeued, State
+from zmqueue.core.packets import Cancel, Code, Erase, Progress, Purge, Requeue
+from zmqueue.core.records import ERASED, Record, Special
+
+Wish = Cancel | Requeue | Purge | Erase
+
+_UNKNOWN = Code.UNKNOWN_TOKEN, "no such message is known here: it was never accepted, or is forgotten"
+
+
+class Wishes:
+    """What is asked for in one bucket. A request that names a locked message waits as a whole until that is
+    unlocked."""
+
+    __slots__ = ("_ledger", "_office")
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._office = ledger.office
+
+    def wish(self, client: bytes, packet: Wish, now: float) -> None:
+        """Do it for those of the messages for which it can be done, and say which the others are."""
+        check_generation(self._office.settings.generation)
+        ledger = self._ledger
+        if seq := ledger.locked_until(packet.ids):
+            ledger.waiting.add(_Again(self, client, packet), now, seq=seq)
+            return
+        wanted, faults = [], []
+        for index, message_id in enumerate(packet.ids):
+            match _judge(packet, ledger.machine.find(message_id)):
+                case True:
+                    wanted.append(message_id)
+                case (code, text):
+                    faults.append((index, code, text))
+        seq = 0
+        if wanted:
+            ids = tuple(dict.fromkeys(wanted))
+            seq = ledger.append(self._operation(packet, ids, now), ids, now)
+        ledger.confirm(client, packet.request, faults, seq, now)
+
+    def _operation(self, packet: Wish, ids: tuple[bytes, ...], now: float) -> Operation:
+        at = self._ledger.replica.at(now)
+        match packet:
+            case Cancel():
+                return Cancelled(at, ids, self._office.rules(self._ledger.machine.queues(ids)))
+            case Requeue():
+                return Requeued(at, ids)
+            case Purge():
+                return Purged(at, ids)
+            case Erase():
+                return Erased(at, ids)
+
+    def progress(self, client: bytes, packet: Progress, now: float) -> None:
+        """Write down how far the handler of a lease is. A repeat is known by its index."""
+        check_generation(self._office.settings.generation)
+        ledger, limits = self._ledger, self._office.limits
+        if seq := ledger.locked_until((packet.id,)):
+            ledger.waiting.add(_Again(self, client, packet), now, seq=seq)
+            return
+        record = ledger.machine.touched(packet.id)
+        if record is None or not ledger.holds((packet.id, packet.fencing)):
+            text = "the lease has ended: drop what was done under it"
+            ledger.confirm(client, packet.request, [(0, Code.LEASE_LOST, text) if record else (0, *_UNKNOWN)], 0, now)
+            return
+        so_far, told = (record.events, record.told) if isinstance(record, Special) else (0, 0)
+        events = packet.events[max(0, told + 1 - packet.index):]
+        if packet.index > told + 1:
+            raise Refusal(Code.BAD_REQUEST, f"event {packet.index} of this delivery, and {told} are known: tell them "
+                                            "in order")
+        if so_far + len(events) > limits.events_max:
+            raise Refusal(Code.BAD_REQUEST, f"the message has {so_far:,} events, and these are {len(events):,} more; "
+                                            f"the limit is {limits.events_max:,} (limits.events_max): tell less often")
+        seq = 0
+        if events:
+            operation = Progressed(ledger.replica.at(now), packet.id, packet.fencing, events)
+            seq = ledger.append(operation, (packet.id,), now)
+        ledger.confirm(client, packet.request, (), seq, now)
+
+    def again(self, client: bytes, packet: Wish | Progress, now: float) -> None:
+        """What was locked is unlocked."""
+        try:
+            if isinstance(packet, Progress):
+                self.progress(client, packet, now)
+            else:
+                self.wish(client, packet, now)
+        except Refusal as refusal:
+            self._office.refuse(client, packet.request, refusal.code, refusal.text)
+
+    def overtaken(self, client: bytes, request: int) -> None:
+        """The term ended while a request waited for its messages to be unlocked."""
+        self._office.not_primary(client, request, unknown=True)
+
+
+def check_generation(generation: int) -> None:
+    """Refuse what members of an earlier version could not read."""
+    if generation < 3:
+        raise Refusal(Code.NOT_ALLOWED, "this needs a cluster whose members all run this version: upgrade the others "
+                                        "(zmqueue members shows them)")
+
+
+_Verdict = tuple[int, str]
+
+
+def _judge(packet: Wish, record: Record | None) -> bool | _Verdict:
+    """True: to be done; False: it is so already; else why it cannot be."""
+    if record is None:
+        return _UNKNOWN
+    state = record.state
+    match packet:
+        case Cancel():
+            if not state.terminal:
+                return not (isinstance(record, Special) and record.cancelling)
+            return False if state is State.CANCELLED else _cannot(state, "it has ended, and cannot be cancelled")
+        case Requeue():
+            if not state.terminal:
+                return False
+            return True if state is State.DEAD else _cannot(state, "only dead letters are requeued")
+        case Purge():
+            if state is State.PURGED:
+                return False
+            return True if state is State.DEAD else _cannot(state, "only dead letters are purged")
+        case Erase():
+            if state is not State.DONE:
+                return _cannot(state, "it has no result to forget")
+            return not (isinstance(record, Special) and record.keep == ERASED)
+
+
+def _cannot(state: State, why: str) -> _Verdict:
+    return Code.ENDED, f"the message is {state.name.lower()}: {why}"
+
+
+class _Again:
+    """A request that met a locked message: judged when that is unlocked."""
+
+    __slots__ = ("_client", "_packet", "_wishes")
+
+    def __init__(self, wishes: Wishes, client: bytes, packet: Wish | Progress) -> None:
+        self._wishes = wishes
+        self._client = client
+        self._packet = packet
+
+    def done(self, now: float) -> None:
+        self._wishes.again(self._client, self._packet, now)
+
+    def failed(self) -> None:
+        self._wishes.overtaken(self._client, self._packet.request)
