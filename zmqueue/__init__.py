@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zmqueue.client.face import ClientStatistics
     from zmqueue.client.foreman import WorkerStatistics
     from zmqueue.client.message import Message
+    from zmqueue.client.queues import Backoff, QueuePolicy
     from zmqueue.client.ticket import Result, Status, Ticket
     from zmqueue.client.views import MembersView, MemberView, QueueView
     from zmqueue.client.worker import Worker
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         Closed,
         ClusterUnreachable,
         DiskFull,
+        GiveBack,
         IdTooOld,
         LeaseLost,
         NoAnswer,
@@ -52,6 +54,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AddressInUse",
+    "Backoff",
     "BadRequest",
     "BadToken",
     "BodyTooLarge",
@@ -62,6 +65,7 @@ __all__ = [
     "ClusterUnreachable",
     "DirectoryInUse",
     "DiskFull",
+    "GiveBack",
     "IdTooOld",
     "LeaseLost",
     "MemberView",
@@ -74,6 +78,7 @@ __all__ = [
     "NotEnoughReplicas",
     "NotServing",
     "QueueFull",
+    "QueuePolicy",
     "QueueView",
     "Refused",
     "Reject",
@@ -128,6 +133,9 @@ def _home(name: str) -> ModuleType:
         case "Message":
             from zmqueue.client import message
             return message
+        case "Backoff" | "QueuePolicy":
+            from zmqueue.client import queues
+            return queues
         case "Result" | "Status" | "Ticket":
             from zmqueue.client import ticket
             return ticket

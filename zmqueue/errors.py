@@ -137,6 +137,21 @@ class RequestFailed(ZmqueueError):
         self.error = error
         self.deliveries = deliveries
 
+    @property
+    def error_type(self) -> str | None:
+        """The type's name of what its handler raised ("ValueError", "module.Type"); None where it raised nothing."""
+        return parse_error(self.error)[0]
+
+    @property
+    def error_text(self) -> str:
+        """What that error said, or the reason in words; may be empty."""
+        return parse_error(self.error)[1]
+
+    @property
+    def traceback(self) -> str | None:
+        """Where it was raised, the innermost calls, as text; None where nothing was raised."""
+        return parse_error(self.error)[2]
+
 
 class ResultTimeout(ZmqueueError, TimeoutError):
     """The request had not ended before the deadline; it goes on. Ask again whenever you like. Not definite."""
@@ -150,6 +165,37 @@ class ResultTimeout(ZmqueueError, TimeoutError):
 
 class Reject(Exception):
     """Raised by a handler: this message can never succeed; put it to the dead letters instead of trying again."""
+
+
+PAUSE_S_MAX = 3_600.0                  # what is given back is kept from others meanwhile
+
+
+class GiveBack(Exception):
+    """Raised by a handler: not for this worker; another may take it. This does not count as a delivery.
+
+    The worker keeps the message for `pause` seconds, without a slot, so that it does not meet it again at once.
+    """
+
+    def __init__(self, text: str = "", pause: float = 1.0) -> None:
+        super().__init__(text)
+        if not 0.0 <= pause <= PAUSE_S_MAX:
+            raise ValueError(f"pause is {pause!r} seconds; allowed is 0 to {PAUSE_S_MAX:g}")
+        self.pause = pause
+
+
+# --- a handler's error, as the text that is kept with its message ----------------------------------------------------
+
+CALLS = "\nTraceback (most recent call last):\n"
+"""Stands between `type: text` and the calls. A traceback's lines are indented, so the last one in a text is this."""
+
+
+def parse_error(text: str) -> tuple[str | None, str, str | None]:
+    """(type, text, traceback) of an error that was kept; (None, the whole, None) where no exception was told of."""
+    first, mark, calls = text.rpartition(CALLS)
+    if not mark:
+        return None, text, None
+    kind, _, said = first.partition(": ")
+    return kind, said, mark[1:] + calls
 
 
 BY_CODE: Mapping[int, type[Refused]] = {

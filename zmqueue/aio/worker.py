@@ -20,7 +20,7 @@ from zmqueue.aio.message import Message
 from zmqueue.aio.signals import signals
 from zmqueue.client import arguments, payloads
 from zmqueue.client.crew import Crew
-from zmqueue.client.executors import Apart, Handler, Outcome, failure
+from zmqueue.client.executors import Apart, End, Handler, Outcome, failure
 from zmqueue.client.leasing import Holding
 from zmqueue.client.work_face import WorkerOptions, WorkFace
 from zmqueue.core.operations import How
@@ -45,7 +45,7 @@ class Run:
     def __init__(self, message: Message) -> None:
         self.message = message
         self.task: asyncio.Task[None] | None = None
-        self.outcome: Outcome | None = None              # None: it was cancelled
+        self.outcome: End | None = None              # None: it was cancelled
         self.given_up = False                            # cancelled by its worker
 
 

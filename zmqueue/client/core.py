@@ -44,7 +44,7 @@ class ClientCore:
         self._sender = Sender(self.routing, self._exchanges, self._timers)
         self._submitting = Submitting(self.routing, self._sender, random)
         self._surveys = Surveys(self.routing, self._exchanges, self._timers)
-        self._amends = Amends(self.routing, self._exchanges, self._timers)
+        self._amends = Amends(self.routing, self._exchanges, self._timers, self.survey)
         self._sessions: list[Session] = []
         self._common: Session | None = None              # of those who lease without a worker
         self._closed = False
@@ -98,6 +98,10 @@ class ClientCore:
     def soon(self, action: Action) -> None:
         """Do it in this turn or the next, once it is known what time it is."""
         self._timers.at(0.0, action)
+
+    def at(self, when: float, action: Action) -> None:
+        """Do it when the time has come."""
+        self._timers.at(when, action)
 
     def survey(self, call: SurveyCall, now: float) -> None:
         """Ask several nodes."""

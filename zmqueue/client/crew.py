@@ -12,6 +12,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from zmqueue.client.executors import (
+    End,
     Handler,
     InExecutor,
     InProcess,
@@ -34,7 +35,7 @@ class Crew(Generic[MessageT]):
     """`ended(message, outcome)` is called in a slot's thread after each run."""
 
     def __init__(self, size: int, make_runner: Callable[[], Runner],
-                 ended: Callable[[MessageT, Outcome], None]) -> None:
+                 ended: Callable[[MessageT, End], None]) -> None:
         self._ended = ended
         self._work: queue.SimpleQueue[tuple[Handler, MessageT] | None] = queue.SimpleQueue()
         self._slots: list[tuple[threading.Thread, Runner]] = []
@@ -79,6 +80,7 @@ class Crew(Generic[MessageT]):
     def _run_slot(self, runner: Runner) -> None:
         while (work := self._work.get()) is not None:
             handler, message = work
+            outcome: End
             try:
                 outcome = runner.run(handler, message)
             except BaseException as error:               # the executor broke, or was shut down

@@ -18,7 +18,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -27,7 +27,7 @@ from pydantic import TypeAdapter
 from zmqueue.client import limits, payloads
 from zmqueue.client.leased import Leased
 from zmqueue.core.operations import How, Kind
-from zmqueue.errors import Reject
+from zmqueue.errors import CALLS, GiveBack, Reject
 
 log = logging.getLogger("zmqueue.worker")
 
@@ -46,9 +46,13 @@ class Work:
     fencing: int = 1
     error: str = ""
     priority: int = 0
+    attempts: int = 0                      # deliveries after which it is a dead letter; 0: not known
+    encoded: payloads.Encoded | None = field(default=None, compare=False, repr=False)    # the payload as it came
 
     def payload_as(self, type: Any) -> Any:
         """The payload, validated as that type (pydantic.ValidationError where it is not)."""
+        if self.encoded is not None:
+            return payloads.decode(self.encoded.kind, self.encoded.data, type)
         return TypeAdapter(type).validate_python(self.payload)
 
 
@@ -58,11 +62,20 @@ class Parcel:
 
     kind: int
     data: bytes
-    facts: tuple[str, str, dict[str, str], int, int, str, int]
+    facts: tuple[str, str, dict[str, str], int, int, str, int, int]
 
     def unpack(self) -> Work:
         """The work as the handler sees it."""
-        return Work(payloads.decode(self.kind, self.data), *self.facts)
+        work = Work(payloads.decode(self.kind, self.data), *self.facts)
+        return replace(work, encoded=payloads.Encoded(self.kind, self.data))
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """A run that was none: the message goes to others after a pause, and this was no attempt."""
+
+    pause: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +88,43 @@ class Outcome:
     error: str = ""
 
 
+End = Outcome | Declined
+"""How a message's time in a slot ends."""
+
 Handler = Callable[[Any], object]
 """Gets a Message (in threads) or a Work (elsewhere): both have payload, token, queue, headers, deliveries, fencing."""
 
 
-def perform(handler: Handler, work: Leased | Work) -> Outcome:
-    """Run the handler. Its result is an ack, Reject is a reject, any other exception a nack."""
+class Choosing(ABC):
+    """A handler that stands for many, and sends only the one that a message needs to another process."""
+
+    @abstractmethod
+    def __call__(self, work: Any) -> object:
+        """Handle it here."""
+
+    @abstractmethod
+    def apart(self, message: Leased) -> Handler:
+        """What handles it elsewhere; can be pickled. Raises as a handler does."""
+
+
+def perform(handler: Handler, work: Leased | Work) -> End:
+    """Run the handler. Its result is an ack, Reject is a reject, GiveBack no run; any other exception is a nack."""
     try:
         return Outcome(How.ACK, *payloads.encode(handler(work)))
     except (Exception, SystemExit) as error:             # sys.exit in a handler ends the run, not the worker
         return failure(error)
 
 
-def failure(error: BaseException) -> Outcome:
+def failure(error: BaseException) -> End:
     """What comes of a handler that raised this."""
+    if isinstance(error, GiveBack):
+        return Declined(error.pause, str(error) or "its handler gave it back")
     if isinstance(error, Reject):
         return Outcome(How.REJECT, error=str(error) or "rejected by its handler")
     return Outcome(How.NACK, error=error_text(error))
 
 
-def perform_apart(handler: Handler, parcel: Parcel) -> Outcome:
+def perform_apart(handler: Handler, parcel: Parcel) -> End:
     """Run the handler in a process of its own."""
     try:
         work = parcel.unpack()
@@ -104,10 +134,28 @@ def perform_apart(handler: Handler, parcel: Parcel) -> Outcome:
 
 
 def error_text(error: BaseException) -> str:
-    """Type and message, then the innermost calls; the end is what is cut."""
-    first = traceback.format_exception_only(error)[-1].strip()
-    calls = "".join(traceback.format_tb(error.__traceback__, limit=-TRACEBACK_CALLS))
-    return f"{first}\n{calls}".strip()[:limits.ERROR_CHARACTERS_MAX]
+    """Type and text, then the innermost calls, as `errors.parse_error` reads them.
+
+    Where it is too long, half at least is left to the text; of the calls the outermost are cut.
+    """
+    most = limits.ERROR_CHARACTERS_MAX
+    calls = traceback.format_tb(error.__traceback__, limit=-TRACEBACK_CALLS)
+    while calls and len(CALLS) + sum(map(len, calls)) > most // 2:
+        calls = calls[1:]
+    tail = CALLS + "".join(calls).rstrip()
+    return f"{_name_of(type(error))}: {_said(error)}"[:most - len(tail)] + tail
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:                                    # its own __str__ is broken
+        return "(what it says cannot be told)"
+
+
+def _name_of(kind: type[BaseException]) -> str:
+    plain = kind.__module__ in ("builtins", "__main__", "__mp_main__")
+    return kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def pack(message: Leased) -> Parcel:
@@ -115,7 +163,17 @@ def pack(message: Leased) -> Parcel:
     submission = message.submission
     return Parcel(submission.kind, submission.payload, (
         message.token, message.queue, dict(message.headers), message.deliveries, message.fencing, message.error,
-        message.priority))
+        message.priority, message.attempts))
+
+
+def choose(handler: Handler, message: Leased) -> Handler | End:
+    """What is to be sent to another process; or the end, where it ends before that."""
+    if not isinstance(handler, Choosing):
+        return handler
+    try:
+        return handler.apart(message)
+    except Exception as error:
+        return failure(error)
 
 
 # --- runners: one for each slot --------------------------------------------------------------------------------------
@@ -125,7 +183,7 @@ class Runner(ABC):
     """Runs handlers for one slot, one at a time."""
 
     @abstractmethod
-    def run(self, handler: Handler, message: Leased) -> Outcome:
+    def run(self, handler: Handler, message: Leased) -> End:
         """Run it to its end."""
 
     def close(self) -> None:
@@ -140,14 +198,14 @@ class Runner(ABC):
 class InThread(Runner):
     """In the slot's own thread."""
 
-    def run(self, handler: Handler, message: Leased) -> Outcome:
+    def run(self, handler: Handler, message: Leased) -> End:
         return perform(handler, message)
 
 
 class Apart(Runner):
     """In the slot's own thread, which is given a Work: for handlers that must not touch the message's lease."""
 
-    def run(self, handler: Handler, message: Leased) -> Outcome:
+    def run(self, handler: Handler, message: Leased) -> End:
         return perform_apart(handler, pack(message))
 
 
@@ -157,8 +215,11 @@ class InExecutor(Runner):
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    def run(self, handler: Handler, message: Leased) -> Outcome:
-        return self._executor.submit(perform_apart, handler, pack(message)).result()
+    def run(self, handler: Handler, message: Leased) -> End:
+        chosen = choose(handler, message)
+        if isinstance(chosen, Outcome | Declined):
+            return chosen
+        return self._executor.submit(perform_apart, chosen, pack(message)).result()
 
 
 class InProcess(Runner):
@@ -169,13 +230,16 @@ class InProcess(Runner):
         self._pool: ProcessPoolExecutor | None = None
         self._stopped = False
 
-    def run(self, handler: Handler, message: Leased) -> Outcome:
+    def run(self, handler: Handler, message: Leased) -> End:
         if self._stopped:
             return Outcome(How.NACK, error="not begun: its worker stopped")
+        chosen = choose(handler, message)
+        if isinstance(chosen, Outcome | Declined):
+            return chosen
         pool = self._pool
         if pool is None:
             pool = self._pool = ProcessPoolExecutor(1, self._context, initializer=live_with_parent)
-        future: Future[Outcome] = pool.submit(perform_apart, handler, pack(message))
+        future: Future[End] = pool.submit(perform_apart, chosen, pack(message))
         try:
             return future.result()
         except BrokenExecutor:

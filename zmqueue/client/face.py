@@ -15,13 +15,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
+from msgspec.structs import replace
+
 from zmqueue.client import arguments, limits, payloads
 from zmqueue.client.arguments import BatchOptions, SubmitOptions
 from zmqueue.client.calls import AskCall, Call, LeaseSayCall, SubmitCall
 from zmqueue.client.collecting import Collecting, TakeCall
 from zmqueue.client.core import ClientCore
+from zmqueue.client.declaring import Decide, PolicyCall
 from zmqueue.client.leased import Leased, raise_if_lost
 from zmqueue.client.leasing import Holding, LeaseCall
+from zmqueue.client.queues import PolicyOptions, QueuePolicy
 from zmqueue.client.surveys import SurveyCall
 from zmqueue.client.ticket import Result, Status, Stub
 from zmqueue.client.transport import Transport
@@ -191,14 +195,19 @@ class Face(ABC, Generic[TicketT, MessageT]):
         state = self._core.routing.state
         return state.settings.body_bytes_max if state is not None else None
 
+    @property
+    def _deliveries_max(self) -> int:
+        state = self._core.routing.state
+        return state.settings.deliveries_max if state is not None else 0
+
     # --- looking ---
 
     def _to_see_queues(self, timeout: float | None) -> Errand[list[QueueView]]:
         call = SurveyCall(self._deadline(timeout), members=False)
 
         def end() -> list[QueueView]:
-            _, replies = call.outcome()
-            return queues_view(reply for reply in replies.values() if isinstance(reply, QueuesReply))
+            state, replies = call.outcome()
+            return queues_view(state, (reply for reply in replies.values() if isinstance(reply, QueuesReply)))
 
         return Errand(call, partial(self._core.survey, call), end)
 
@@ -210,6 +219,28 @@ class Face(ABC, Generic[TicketT, MessageT]):
             return members_view(state, (reply for reply in replies.values() if isinstance(reply, MembersReply)))
 
         return Errand(call, partial(self._core.survey, call), end)
+
+    # --- what is agreed for queues ---
+
+    def _to_declare(self, queue: str, policy: QueuePolicy | None, options: PolicyOptions,
+                    timeout: float | None) -> Errand[None]:
+        arguments.known("declare", options, PolicyOptions)
+        if policy is not None and options:
+            raise TypeError("declare() takes a policy, or its fields one by one, and not both")
+        wanted = QueuePolicy(**options) if policy is None else policy
+        if not isinstance(wanted, QueuePolicy):
+            raise TypeError(f"a policy is a zmqueue.QueuePolicy, got {type(wanted).__name__}")
+        return self._to_agree(queue, lambda found: wanted.core(paused=found.paused), timeout)
+
+    def _to_pause(self, queue: str, timeout: float | None, *, paused: bool) -> Errand[None]:
+        return self._to_agree(queue, lambda found: replace(found, paused=paused), timeout)
+
+    def _to_undeclare(self, queue: str, timeout: float | None) -> Errand[None]:
+        return self._to_agree(queue, lambda found: None, timeout)
+
+    def _to_agree(self, queue: str, decide: Decide, timeout: float | None) -> Errand[None]:
+        call = PolicyCall(arguments.queue_name(queue), decide, self._deadline(timeout))
+        return Errand(call, partial(self._core.amend, call), call.outcome)
 
     # --- inside ---
 

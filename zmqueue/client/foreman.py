@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from zmqueue.client.calls import LeaseSayCall
-from zmqueue.client.executors import Outcome
+from zmqueue.client.executors import Declined, End, Outcome
 from zmqueue.client.face import Face
 from zmqueue.client.leased import Leased
 from zmqueue.client.leasing import Holding, Slots, Subscription
@@ -27,6 +28,9 @@ log = logging.getLogger("zmqueue.worker")
 
 SETTLE_S = 600.0                       # a result is offered for this long: the cluster may be away for a while
 UNSETTLED_MAX = 1_000                  # results on their way; beyond, slots stay taken until some are confirmed
+RESTING_MAX = 1_000                    # messages that rest before they go back; beyond, each keeps its slot
+SAY_AGAIN_S = 60.0                     # the same reason for giving back is told this often
+SAID_MAX = 1_000                       # reasons remembered for that
 RETRY_DELAY_S, RETRY_DELAY_S_MAX = 0.1, 60.0     # a failed message rests, longer each time
 
 
@@ -44,6 +48,7 @@ class WorkerStatistics:
     rejected: int = 0                  # handlers that raised Reject: dead letters
     lost: int = 0                      # leases that were not ours any more when the run ended
     unconfirmed: int = 0               # results that no node confirmed; the message will be delivered again
+    given_back: int = 0                # not run: another worker may (an unknown task, say); no attempt was used up
     running: int = 0
     settling: int = 0                  # results on their way
 
@@ -66,10 +71,13 @@ class Foreman:
         self._changed = changed
         self._slots = Slots(concurrency)                 # what follows belongs to the client's thread
         self._session: Session | None = None
+        self._closing = False
         self._subscriptions: list[Subscription] = []
+        self._resting: dict[Holding, bool] = {}          # declined, and not given back yet; does it keep its slot?
         self._lock = threading.Lock()                    # guards what follows
         self._statistics = WorkerStatistics()
         self._owed = 0                                   # slots that stay taken until results are confirmed
+        self._said: dict[str, float] = {}                # reasons for giving back, and when they were told
         self.error: ZmqueueError | None = None           # why the nodes hand out nothing, for good
 
     # --- from any thread ---
@@ -99,8 +107,11 @@ class Foreman:
         now = self.statistics
         return bool(now.running or now.settling)
 
-    def ended(self, message: Leased, outcome: Outcome) -> None:
+    def ended(self, message: Leased, outcome: End) -> None:
         """Its run is over: settle it."""
+        if isinstance(outcome, Declined):
+            self._decline(message, outcome)
+            return
         settle = self._settlement(message, outcome)
         with self._lock:
             free = self._statistics.settling + self._owed < UNSETTLED_MAX
@@ -117,6 +128,22 @@ class Foreman:
         """It is not worked on any more, and stays held until the session ends."""
         with self._lock:
             self._count(running=-1)
+        self._changed()
+
+    def _decline(self, message: Leased, declined: Declined) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._count(running=-1, given_back=1)
+            told = self._said.get(declined.reason, -SAY_AGAIN_S)
+            tell = now - told >= SAY_AGAIN_S
+            if tell:
+                if len(self._said) >= SAID_MAX:
+                    self._said.clear()
+                self._said[declined.reason] = now
+        if tell:
+            log.warning("request %s of %r goes back, for another worker to take: %s", message.token, message.queue,
+                        declined.reason)
+        self._face._transport.post(self._rest, message._holding, declined.pause)
         self._changed()
 
     def _settlement(self, message: Leased, outcome: Outcome) -> Settle:
@@ -180,7 +207,28 @@ class Foreman:
         if self._session is not None and not holding.lost:
             self._session.surplus(holding, now)
 
+    def _rest(self, holding: Holding, pause: float, now: float) -> None:
+        """Keep it for the pause, so that nobody meets it at once again; its slot is free meanwhile."""
+        keeps_slot = len(self._resting) >= RESTING_MAX
+        self._slots.free += not keeps_slot
+        self._resting[holding] = keeps_slot
+        if self._closing:
+            self._rested(holding, now)
+        else:
+            self._face._core.at(now + pause, partial(self._rested, holding))
+
+    def _rested(self, holding: Holding, now: float) -> None:
+        keeps_slot = self._resting.pop(holding, None)
+        if keeps_slot is None:
+            return
+        self._slots.free += keeps_slot
+        if self._session is not None and not holding.lost:
+            self._session.surplus(holding, now)
+
     def _unsubscribe(self, now: float) -> None:
+        self._closing = True
+        for holding in list(self._resting):
+            self._rested(holding, now)
         if self._session is not None:
             for subscription in self._subscriptions:
                 self._session.unsubscribe(subscription)

@@ -55,6 +55,11 @@ class Leased:
         return self._holding.submission.priority
 
     @property
+    def attempts(self) -> int:
+        """Deliveries after which it is a dead letter; 0: not known here yet."""
+        return self._holding.submission.attempts or self._face._deliveries_max
+
+    @property
     def deliveries(self) -> int:
         """How often it was handed out, this time included."""
         return self._holding.deliveries

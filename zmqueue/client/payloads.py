@@ -6,6 +6,8 @@ dates and the like are carried) and comes back as plain JSON values, unless a ty
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -15,9 +17,27 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from zmqueue.core.operations import Kind
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A payload or result whose bytes stand already: `encode` takes it as it is."""
+
+    kind: int
+    data: bytes
+
+
+class Reader(ABC):
+    """Reads bytes in a way of its own; may be asked for wherever a type may be."""
+
+    @abstractmethod
+    def read(self, kind: int, data: bytes) -> Any:
+        """The value. Raises ValueError (pydantic.ValidationError is one) where it is none."""
+
+
 def encode(value: object) -> tuple[int, bytes]:
     """(kind, bytes) of a value. Raises TypeError for what JSON cannot carry, saying what was found."""
     match value:
+        case Encoded():
+            return value.kind, value.data
         case None:
             return Kind.NONE, b""
         case bytes():
@@ -55,6 +75,8 @@ def decode(kind: int, data: bytes, type_: Any = None) -> Any:
 
 
 def _decode_as(kind: int, data: bytes, type_: Any) -> Any:
+    if isinstance(type_, Reader):
+        return type_.read(kind, data)
     adapter = _adapter(type_)
     if kind == Kind.JSON:
         return adapter.validate_json(data)
