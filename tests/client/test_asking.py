@@ -148,7 +148,8 @@ def test_queues_are_summed_up_over_all_primaries() -> None:
     rig.core.survey(call, rig.now)
     rig.until_done(call, seconds=0.1)
     assert call.value is not None
-    view = queues_view(reply for reply in call.value[1].values() if isinstance(reply, QueuesReply))
+    state, replies = call.value
+    view = queues_view(state, (reply for reply in replies.values() if isinstance(reply, QueuesReply)))
     assert [(queue.name, queue.ready, queue.oldest_s) for queue in view] == [("a", 50, None), ("b", 100, None)]
 
 

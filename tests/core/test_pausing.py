@@ -16,8 +16,7 @@ from zmqueue.core.replication import Role
 
 def declare(node: Node, policy: Policy, queue: str = "jobs") -> None:
     """The node installs a state in which the queue has that policy."""
-    found = node.state.declared(queue)
-    change = QueueDeclared(queue, 0 if found is None else found[1], policies.encode(policy))
+    change = QueueDeclared(queue, node.state.declared_since(queue), policies.encode(policy))
     node.state = apply(node.state, [change])
     node.front.agreed(node.state)
 

@@ -22,8 +22,7 @@ FIVE = policies.encode(Policy(attempts=5))
 
 
 def declared(state: ClusterState, name: str = "thumbnails", policy: bytes = FIVE) -> ClusterState:
-    found = state.declared(name)
-    return apply(state, [QueueDeclared(name, 0 if found is None else found[1], policy)])
+    return apply(state, [QueueDeclared(name, state.declared_since(name), policy)])
 
 
 # --- rests -------------------------------------------------------------------------------------------------------
@@ -151,12 +150,21 @@ def test_the_policy_that_is_there_is_not_agreed_again() -> None:
     assert effective(state, [same]) is None and holds(state, same)
 
 
-def test_a_withdrawn_declaration_leaves_no_trace() -> None:
-    before = cluster(3)
-    state = declared(before)
+def test_a_withdrawn_declaration_is_gone() -> None:
+    state = declared(cluster(3))
     removed = apply(state, [QueueRemoved("thumbnails", state.epoch)])
-    assert replace(removed, epoch=before.epoch) == before
-    assert holds(removed, QueueRemoved("thumbnails", state.epoch)) and removed.policy("thumbnails") is DEFAULT
+    assert removed.queues == () and removed.policy("thumbnails") is DEFAULT
+    assert holds(removed, QueueRemoved("thumbnails", state.epoch))
+
+
+def test_what_was_declared_before_a_withdrawal_does_not_come_again() -> None:
+    """The change is repeated while it is wanted (C8), and two nodes may have been asked for it."""
+    before = cluster(3)
+    late = QueueDeclared("thumbnails", before.declared_since("thumbnails"), FIVE)
+    state = apply(before, [late])
+    removed = apply(state, [QueueRemoved("thumbnails", state.epoch)])
+    assert effective(removed, [late]) is None and "look again" in objection(removed, late)
+    assert declared(removed).policy("thumbnails").attempts == 5
 
 
 def full() -> ClusterState:

@@ -20,8 +20,8 @@ FIRST_FIELDS = 11
 def with_more(state: ClusterState, *more: object) -> bytes:
     """The state as a later version writes it, which has appended fields and uses them."""
     fields = msgspec.msgpack.decode(state.to_bytes())
-    known = len(ClusterState.__struct_fields__)
-    defaults: list[object] = [[]] * (known - len(fields))
+    missing = len(ClusterState.__struct_fields__) - len(fields)
+    defaults = ClusterState.__struct_defaults__[len(ClusterState.__struct_defaults__) - missing:]
     return msgspec.msgpack.encode([*fields, *defaults, *more])
 
 

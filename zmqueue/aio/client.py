@@ -18,6 +18,7 @@ from zmqueue.client.arguments import BatchOptions, SubmitOptions
 from zmqueue.client.collecting import Collecting
 from zmqueue.client.face import TIMEOUT_S, Errand, Face
 from zmqueue.client.leasing import Holding
+from zmqueue.client.queues import PolicyOptions, QueuePolicy
 from zmqueue.client.ticket import Result, Status
 from zmqueue.client.transport import JOIN_S
 from zmqueue.client.views import MembersView, QueueView
@@ -112,6 +113,31 @@ class Client(Face[Ticket, Message]):
     async def members(self, *, timeout: float | None = None) -> MembersView:
         """The members, as the newest state known and those that answer within a second show them."""
         return await self._do(self._to_see_members(timeout))
+
+    # --- what is agreed for queues ---
+
+    async def declare(self, queue: str, policy: QueuePolicy | None = None, *, timeout: float | None = None,
+                      **options: Unpack[PolicyOptions]) -> None:
+        """Have a policy agreed for the queue, and return when every primary decides by it.
+
+        As `zmqueue.Client.declare`; so are the following.
+        """
+        await self._do(self._to_declare(queue, policy, options, timeout))
+
+    async def undeclare(self, queue: str, *, timeout: float | None = None) -> None:
+        """Withdraw what is declared for the queue, a pause included. Its messages stay; the defaults hold for them."""
+        await self._do(self._to_undeclare(queue, timeout))
+
+    async def pause(self, queue: str, *, timeout: float | None = None) -> None:
+        """Hand out none of the queue's messages until `resume`. Submits are taken, and what is leased is settled.
+
+        When it returns, no node hands out any more.
+        """
+        await self._do(self._to_pause(queue, timeout, paused=True))
+
+    async def resume(self, queue: str, *, timeout: float | None = None) -> None:
+        """Hand out the queue's messages again. Whoever waits for them is told at once."""
+        await self._do(self._to_pause(queue, timeout, paused=False))
 
     # --- life ---
 

@@ -13,6 +13,7 @@ from zmqueue.client.collecting import Collecting
 from zmqueue.client.face import TIMEOUT_S, Errand, Face
 from zmqueue.client.leasing import Holding
 from zmqueue.client.message import Message
+from zmqueue.client.queues import PolicyOptions, QueuePolicy
 from zmqueue.client.ticket import Result, Status, Ticket
 from zmqueue.client.views import MembersView, QueueView
 from zmqueue.errors import Closed, ZmqueueError
@@ -135,6 +136,34 @@ class Client(Face[Ticket, Message]):
         Raises ClusterUnreachable where none does; it does not need a majority.
         """
         return self._do(self._to_see_members(timeout))
+
+    # --- what is agreed for queues ---
+
+    def declare(self, queue: str, policy: QueuePolicy | None = None, *, timeout: float | None = None,
+                **options: Unpack[PolicyOptions]) -> None:
+        """Have a policy agreed for the queue: the fields of `QueuePolicy`, or a whole one. What is not said is default.
+
+        Replaces what was declared before, but for a pause; declaring the same again changes nothing, so a program may
+        do it at each start. When it returns, every primary decides by it. Raises ValueError for what cannot be,
+        NotAllowed where the cluster refuses, NoAnswer (indefinite: say it again), ClusterUnreachable.
+        """
+        self._do(self._to_declare(queue, policy, options, timeout))
+
+    def undeclare(self, queue: str, *, timeout: float | None = None) -> None:
+        """Withdraw what is declared for the queue, a pause included. Its messages stay; the defaults hold for them."""
+        self._do(self._to_undeclare(queue, timeout))
+
+    def pause(self, queue: str, *, timeout: float | None = None) -> None:
+        """Hand out none of the queue's messages until `resume`. Submits are taken, and what is leased is settled.
+
+        When it returns, no node hands out any more; it is agreed, so it holds through failovers and restarts. A queue
+        need not be declared for it. Errors: as `declare`.
+        """
+        self._do(self._to_pause(queue, timeout, paused=True))
+
+    def resume(self, queue: str, *, timeout: float | None = None) -> None:
+        """Hand out the queue's messages again. Whoever waits for them is told at once."""
+        self._do(self._to_pause(queue, timeout, paused=False))
 
     # --- life ---
 

@@ -16,9 +16,7 @@ from zmqueue.core.packets import (
     GetMembers,
     GetQueues,
     MembersReply,
-    NotPrimary,
     QueuesReply,
-    Refused,
     Reply,
     Request,
 )
@@ -32,11 +30,12 @@ Replies = dict[str, QueuesReply | MembersReply | CopyReply]
 class SurveyCall(Call[tuple[ClusterState, Replies]]):
     """What stands in the queues (every primary must answer), or how the members are (who answers in time)."""
 
-    __slots__ = ("asked", "members", "patient_until", "replies", "resume_at")
+    __slots__ = ("asked", "least_epoch", "members", "patient_until", "replies", "resume_at")
 
     def __init__(self, deadline: float, notify: Callable[[Any], None] | None = None, *, members: bool) -> None:
         super().__init__(deadline, notify)
         self.members = members
+        self.least_epoch = 0                         # who shows an older state is asked again
         self.replies: Replies = {}
         self.asked: set[str] = set()                 # no answer yet, and not silent
         self.resume_at: dict[str, float] = {}
@@ -77,9 +76,9 @@ class Asked(Exchange):
 
     def answered(self, reply: Reply, now: float) -> None:
         self.call.asked.discard(self.endpoint)
-        if isinstance(reply, QueuesReply | MembersReply | CopyReply):
+        if isinstance(reply, QueuesReply | MembersReply | CopyReply) and reply.epoch >= self.call.least_epoch:
             self.call.replies[self.endpoint] = reply
-        elif isinstance(reply, NotPrimary | Refused):
+        else:
             self.surveys.later(self.call, self.endpoint, now)
 
     def silent(self, now: float) -> None:

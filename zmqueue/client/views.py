@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from zmqueue.client.queues import QueuePolicy
 from zmqueue.core.packets import MembersReply, QueuesReply
 from zmqueue.core.state import ClusterState, Member
 
@@ -79,6 +80,8 @@ class QueueView:
     leased: int
     dead: int
     oldest_s: float | None
+    paused: bool = False
+    policy: QueuePolicy | None = None      # None: it is not declared
 
 
 def members_view(state: ClusterState, replies: Iterable[MembersReply]) -> MembersView:
@@ -118,14 +121,15 @@ def members_view(state: ClusterState, replies: Iterable[MembersReply]) -> Member
             for mark in state.disasters])
 
 
-def queues_view(replies: Iterable[QueuesReply]) -> list[QueueView]:
-    """Sum up over the nodes, by name."""
-    found: dict[str, list[int]] = {}
+def queues_view(state: ClusterState, replies: Iterable[QueuesReply]) -> list[QueueView]:
+    """Sum up over the nodes, by name; with what is declared, also of queues in which nothing stands."""
+    found: dict[str, list[int]] = {name: [0, 0, 0, 0, -1] for name, _, _ in state.queues}
     for reply in replies:
         for depth in reply.queues:
             row = found.setdefault(depth.queue, [0, 0, 0, 0, -1])
             for index, count in enumerate((depth.ready, depth.delayed, depth.leased, depth.dead)):
                 row[index] += count
             row[4] = max(row[4], depth.oldest)
-    return [QueueView(name, ready, delayed, leased, dead, oldest / 1000 if oldest >= 0 else None)
+    return [QueueView(name, ready, delayed, leased, dead, oldest / 1000 if oldest >= 0 else None,
+                      state.policy(name).paused, QueuePolicy.of(state.policy(name)) if state.declared(name) else None)
             for name, (ready, delayed, leased, dead, oldest) in sorted(found.items())]

@@ -182,15 +182,13 @@ def _against_change(state: ClusterState, member: Member, change: MemberChanged) 
 
 
 def _against_declaration(state: ClusterState, change: QueueDeclared | QueueRemoved) -> str:
-    found = state.declared(change.name)
-    since = 0 if found is None else found[1]
-    if since != change.since:
+    if state.declared_since(change.name) != change.since:
         return f"queue {change.name!r} has been declared, or changed, since it was looked at: look again"
     if isinstance(change, QueueRemoved):
         return ""
     if not is_queue_name(change.name):
         return f"{QUEUE_NAME_RULE}, at most {QUEUE_NAME_CHARACTERS_MAX} characters; this is not: {change.name[:40]!r}"
-    if not since and len(state.queues) >= policies.DECLARED_MAX:
+    if state.declared(change.name) is None and len(state.queues) >= policies.DECLARED_MAX:
         return (f"{len(state.queues):,} queues are declared, and that is the limit: queues that need nothing special "
                 "need no declaration; undeclare some")
     return policies.objection(change.policy)

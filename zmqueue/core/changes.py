@@ -141,7 +141,7 @@ class MemberChanged(msgspec.Struct, array_like=True, frozen=True, tag=11):
 class QueueDeclared(msgspec.Struct, array_like=True, frozen=True, tag=12):
     """The queue gets this policy, whether it had one or not. An operator's word.
 
-    `since` is that of the declaration that was looked at, 0 where there was none.
+    `since` is `ClusterState.declared_since` of the state that was looked at.
     """
 
     name: str
@@ -200,6 +200,7 @@ class _Draft:
         self.queues: dict[str, Declaration] = {declaration[0]: declaration for declaration in before.queues}
         self.adopted: list[tuple[int, int, str]] = []      # what the mark says (C12),
         self.adopted_at = 0                # and when it was said
+        self.removed = before.removed
         self.ended: set[int] = set()       # buckets whose term ends whatever else happens (R1)
 
     def fold(self, change: Change) -> None:
@@ -238,8 +239,9 @@ class _Draft:
             case QueueDeclared():
                 self._declared(change)
             case QueueRemoved(name, since):
-                if since and self._since(name) == since:
+                if name in self.queues and self._since(name) == since:
                     del self.queues[name]
+                    self.removed = self.epoch
 
     # --- members ---
 
@@ -360,13 +362,13 @@ class _Draft:
             self._places_changed()
 
     def _since(self, queue: str) -> int:
-        return self.queues[queue][1] if queue in self.queues else 0
+        return self.queues[queue][1] if queue in self.queues else self.removed
 
     def _declared(self, change: QueueDeclared) -> None:
-        name, since = change.name, self._since(change.name)
-        if since != change.since or (since and self.queues[name][2] == change.policy):
+        name, known = change.name, change.name in self.queues
+        if self._since(name) != change.since or (known and self.queues[name][2] == change.policy):
             return
-        if not since and len(self.queues) >= policies.DECLARED_MAX:
+        if not known and len(self.queues) >= policies.DECLARED_MAX:
             return
         if is_queue_name(name) and not policies.objection(change.policy):
             self.queues[name] = (name, self.epoch, change.policy)
@@ -381,7 +383,7 @@ class _Draft:
             self.before, epoch=self.epoch, settings=self.settings, members=self._sorted_members(),
             next_number=self.next_number, in_sync=tuple(tuple(sorted(numbers)) for numbers in self.in_sync),
             generations=tuple(self.generations), disasters=self._marks(),
-            queues=tuple(self.queues[name] for name in sorted(self.queues)))
+            queues=tuple(self.queues[name] for name in sorted(self.queues)), removed=self.removed)
         terms = tuple(
             self.epoch if bucket in self.ended or after.config(bucket) != self.before.config(bucket) else term
             for bucket, term in enumerate(self.before.terms))

@@ -109,7 +109,7 @@ class Front:
             case EndSession():
                 self._leasing.end_session(client, packet, now)
             case GetQueues():
-                self.office.reply(client, QueuesReply(packet.request, self.depths()))
+                self.office.reply(client, QueuesReply(packet.request, self.depths(), self.office.epoch))
             case _:
                 assert_never(packet)
 

@@ -452,6 +452,7 @@ class QueueDepth(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class QueuesReply(msgspec.Struct, array_like=True, frozen=True, tag=46, gc=False):
     request: int
     queues: tuple[QueueDepth, ...]
+    epoch: int = 0                         # of the state by whose policies the node decides
 
 
 class MembersReply(msgspec.Struct, array_like=True, frozen=True, tag=47, gc=False):

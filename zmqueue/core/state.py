@@ -117,6 +117,7 @@ class ClusterState(msgspec.Struct, array_like=True, frozen=True, dict=True):
     queues: tuple[Declaration, ...] = ()              # by name
     keys: tuple[tuple[str, int, bytes], ...] = ()     # reserved: name, since, key
     disasters: tuple[Disaster, ...] = ()              # oldest first, at most DISASTERS_KEPT
+    removed: int = 0                                  # the epoch in which a declaration of a queue was last withdrawn
 
     # --- members ---
 
@@ -242,6 +243,14 @@ class ClusterState(msgspec.Struct, array_like=True, frozen=True, dict=True):
     def declared(self, queue: str) -> Declaration | None:
         """The queue's declaration; None where it has none."""
         return next((declaration for declaration in self.queues if declaration[0] == queue), None)
+
+    def declared_since(self, queue: str) -> int:
+        """What names the queue's declaration, or that there is none, so that a late change falls away (C8).
+
+        Without one that is the last withdrawal of any: else what was declared before it would come again.
+        """
+        found = self.declared(queue)
+        return self.removed if found is None else found[1]
 
     @property
     def placement_known(self) -> bool:
