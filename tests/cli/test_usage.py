@@ -84,7 +84,7 @@ def test_a_bad_settings_file_is_2_and_names_the_setting(toml: str, word: str, tm
 
 
 @pytest.mark.parametrize("arguments", [
-    ["status", TOKEN], ["result", TOKEN], ["submit", "q", "x"], ["members"], ["queues"],
+    ["status", TOKEN], ["result", TOKEN], ["submit", "q", "x"], ["members"], ["queues"], ["pause", "q"],
     ["adopt", "3", "--from", "abcd"], ["weight", "abcd", "2"], ["zone", "abcd", "cellar"], ["drain", "abcd"],
     ["forget", "abcd"]])
 def test_without_a_cluster_it_is_3_with_a_document_all_the_same(arguments: list[str]) -> None:

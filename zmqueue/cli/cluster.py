@@ -1,4 +1,4 @@
-"""What the cluster is and what stands in it: members, queues."""
+"""What the cluster is: its members, and what is not as it should be."""
 
 from __future__ import annotations
 
@@ -94,25 +94,3 @@ def _some(buckets: list[int]) -> str:
     """Their numbers, or the first of them."""
     more = len(buckets) - NAMED_MOST
     return ", ".join(map(str, buckets[:NAMED_MOST])) + (f" and {more} more" if more > 0 else "")
-
-
-@click.command()
-@timeout_option(10.0)
-@seeds_option
-@json_option
-@guarded
-def queues(timeout: float, seeds: str, as_json: bool) -> None:
-    """Print each queue with the number of its messages by state, and how long the oldest ready one has waited.
-
-    \b
-    zmqueue queues --seeds tcp://127.0.0.1:7400
-    zmqueue queues --json | jq '.queues[] | select(.dead > 0)'
-    """
-    with connect(seeds, timeout) as client:
-        views = client.queues(timeout=timeout)
-    if as_json:
-        print_json({"queues": [dataclasses.asdict(view) for view in views]})
-        return
-    print_table(("queue", "ready", "delayed", "leased", "dead", "oldest"), [
-        (view.name, view.ready, view.delayed, view.leased, view.dead,
-         "-" if view.oldest_s is None else f"{view.oldest_s:.1f} s") for view in views])

@@ -16,7 +16,11 @@ COMMANDS: Mapping[str, str] = {
     "result": "Wait for the result of a request.",
     "work": "Work a queue off with a program.",
     "members": "Who is in the cluster, and who holds what.",
-    "queues": "What stands in the queues.",
+    "queues": "What stands in the queues, and what is agreed for them.",
+    "declare": "Have a policy agreed for a queue.",
+    "undeclare": "Withdraw what is declared for a queue.",
+    "pause": "Hand out nothing of a queue.",
+    "resume": "Hand out the messages of a paused queue again.",
     "doctor": "Examine the directory of a node that does not run.",
     "adopt": "Let a bucket go on from an older copy: its in-sync replicas are dead.",
     "weight": "Change a member's share of the buckets.",
@@ -42,9 +46,13 @@ def _command(name: str) -> click.Command:
         case "work":
             from zmqueue.cli.work import work
             return work
-        case "members" | "queues":
-            from zmqueue.cli import cluster
-            return {"members": cluster.members, "queues": cluster.queues}[name]
+        case "members":
+            from zmqueue.cli.cluster import members
+            return members
+        case "queues" | "declare" | "undeclare" | "pause" | "resume":
+            from zmqueue.cli import queues
+            return {"queues": queues.queues, "declare": queues.declare, "undeclare": queues.undeclare,
+                    "pause": queues.pause, "resume": queues.resume}[name]
         case "doctor":
             from zmqueue.cli.doctor import doctor
             return doctor
