@@ -18,9 +18,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from functools import partial
 
 from tests.simulation import planted
+from tests.simulation.checkers.total_queue import Report
 from tests.simulation.run import Outcome, run_seed
 from tests.simulation.schedules import SCHEDULES
 
@@ -93,6 +95,7 @@ class Total:
     def __init__(self) -> None:
         self.failed: list[dict[str, object]] = []
         self._sums: Counter[str] = Counter()
+        self._queue: Counter[str] = Counter(asdict(Report()))
         self._faults: Counter[str] = Counter()
         self._hash = hashlib.sha256()
 
@@ -101,6 +104,7 @@ class Total:
         self._sums.update(seeds=1, steps=outcome.steps, epochs=outcome.epochs, commits=outcome.commits,
                           confirmed=outcome.confirmed, delivered=outcome.delivered, settled=outcome.settled,
                           negatives=outcome.negatives, snapshots=outcome.snapshots)
+        self._queue.update(asdict(outcome.queue))
         self._faults.update(outcome.faults)
         self._hash.update(outcome.trace_sha256.encode())
         if not outcome.passed:
@@ -109,9 +113,9 @@ class Total:
     def report(self, schedules: list[dict[str, object]], seconds: float) -> dict[str, object]:
         """What INTERFACE promises, and some more."""
         names = ("seeds", "steps", "epochs", "commits", "confirmed", "delivered", "settled", "negatives", "snapshots")
-        return {**{name: self._sums[name] for name in names}, "faults": dict(sorted(self._faults.items())),
-                "violations": len(self.failed), "failed": self.failed, "schedules": schedules,
-                "trace_sha256": self._hash.hexdigest(), "seconds": seconds}
+        return {**{name: self._sums[name] for name in names}, "queue": dict(self._queue),
+                "faults": dict(sorted(self._faults.items())), "violations": len(self.failed), "failed": self.failed,
+                "schedules": schedules, "trace_sha256": self._hash.hexdigest(), "seconds": seconds}
 
 
 def _schedules() -> list[dict[str, object]]:

@@ -11,8 +11,12 @@ from tests.simulation.checkers import Beyond, Violation
 from tests.simulation.checkers.answers import Answers
 from tests.simulation.checkers.ending import Ending
 from tests.simulation.checkers.logs import Logs
+from tests.simulation.checkers.sequential import Specification
 from tests.simulation.checkers.states import States
+from tests.simulation.checkers.total_queue import Report
 from tests.simulation.faults import Faults
+from tests.simulation.last_look import LastLook
+from tests.simulation.recorder import Recorder
 from tests.simulation.tuning import Sizes, tuned
 from tests.simulation.workload import Load, Workload
 from zmqueue.core.state import Agreed
@@ -47,6 +51,7 @@ class Outcome:
     settled: int = 0
     negatives: int = 0
     snapshots: int = 0
+    queue: Report = field(default_factory=Report)      # what went in and came out; empty: the run did not come so far
     faults: Counter[str] = field(default_factory=Counter)
     trace_sha256: str = ""
     trace: list[str] = field(default_factory=list)
@@ -84,9 +89,11 @@ class Run:
         self.states = States()
         self.logs = Logs(self.states, settings.buckets)
         self.answers = Answers(self.logs, settings.buckets)
+        self.recorder = Recorder()
+        self.queue = Report()
         self.cluster = VirtualCluster(
-            dice.getrandbits(64), 0, settings=settings, observers=(self.states, self.logs, self.answers),
-            pace=Pace(tick=dice.choice((0.02, 0.035, 0.05))), trace_keep=keep,
+            dice.getrandbits(64), 0, settings=settings, observers=(self.states, self.logs, self.answers, self.recorder),
+            make_client=self.recorder.client, pace=Pace(tick=dice.choice((0.02, 0.035, 0.05))), trace_keep=keep,
             make_medium=self._make_lmdb_disk if self.on_lmdb else InMemory)
         self.faults: Faults | None = None
         self.calm_since = 0.0
@@ -118,8 +125,12 @@ class Run:
         self.calm_since = cluster.time.now
         cluster.run(faults.scene.latest)         # what comes late may be a submit
         ending = Ending(cluster, self.states, self.logs, self.answers, lambda: workload.pending, faults.unfound)
+        doubled = faults.scene.doubled
         ending.check(CALM_MAX + (SCRUB_MAX if faults.struck["flipped bit"] else 0.0),
-                     lambda: [] if faults.scene.doubled else workload.refused())
+                     lambda: [] if doubled else workload.refused())
+        look = LastLook(cluster, self.recorder, Specification(mortal=cluster.settings.deliveries_max > 0))
+        look.ask()
+        self.queue = look.judge(doubled=doubled)
 
 
 def run_seed(seed: int, keep: int = 200, *, always: bool = False, on_lmdb: bool | None = None) -> Outcome:
@@ -145,7 +156,7 @@ def run_seed(seed: int, keep: int = 200, *, always: bool = False, on_lmdb: bool 
     outcome.epochs, outcome.commits = len(run.states.chosen), run.logs.commits
     outcome.confirmed, outcome.delivered = len(run.answers.confirmed), run.answers.delivered
     outcome.settled, outcome.negatives = run.answers.settled, run.answers.negatives
-    outcome.snapshots = run.logs.snapshots
+    outcome.snapshots, outcome.queue = run.logs.snapshots, run.queue
     if run.faults is not None:
         outcome.faults = run.faults.struck
     outcome.faults["on LMDB"] += run.on_lmdb

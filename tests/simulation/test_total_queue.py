@@ -30,6 +30,7 @@ GOOD = {
     "stored, as it turned out": [PERHAPS_PUT, OUT, DONE],
     "asked after before its end was known": [PUT, OUT, DONE, replace(SEEN_OPEN, begun=5)],
     "told twice that it is done": [PUT, OUT, DONE, DONE],
+    "not there for a moment": [PUT, OUT, DONE, NOT_SEEN, replace(SEEN_DONE, begun=10, ended=11)],
 }
 
 LOST = {
@@ -100,7 +101,7 @@ def test_all_messages_are_counted_and_some_findings_are_shown() -> None:
     for history in GOOD.values():
         total.add("good", history)
     report = total.report
-    assert (report.submitted, report.acknowledged, report.delivered, report.settled) == (9, 7, 7, 8)
+    assert (report.submitted, report.acknowledged, report.delivered, report.settled) == (10, 8, 8, 9)
     assert report.redelivered == 2
     for _ in range(SHOWN + 5):
         total.add("lost", [PUT])

@@ -33,6 +33,7 @@ from zmqueue.testing.node import Frames, Pace, VirtualNode
 from zmqueue.testing.observer import Observer
 
 MakeEngine = Callable[[Tables, EngineConfig, float], Engine]
+MakeClient = Callable[["VirtualCluster", str, random.Random, Sequence[str]], VirtualClient]
 
 NOTICE_MAX = 0.01
 """Seconds until a peer notices that a connection broke, where it is told at all."""
@@ -46,8 +47,9 @@ class VirtualCluster:
 
     def __init__(self, seed: int = 0, nodes: int = 3, *, settings: Agreed | None = None,
                  weather: Weather | None = None, speed: DiskSpeed | None = None, pace: Pace | None = None,
-                 refusals: bool = True, make_engine: MakeEngine = Engine, observers: Iterable[Observer] = (),
-                 whole: bool = True, trace_keep: int = 400, make_medium: Callable[[], Medium] = InMemory) -> None:
+                 refusals: bool = True, make_engine: MakeEngine = Engine, make_client: MakeClient = VirtualClient,
+                 observers: Iterable[Observer] = (), whole: bool = True, trace_keep: int = 400,
+                 make_medium: Callable[[], Medium] = InMemory) -> None:
         """`nodes` are founded and joined, and with `whole` this returns when all are `up` and every in-sync set is
         whole. `refusals`: a dead process's port refuses connections (a dead machine's says nothing).
         `make_medium`: what each new node's disk is made of."""
@@ -57,7 +59,7 @@ class VirtualCluster:
         self.network = Network(self.time, self._dice(), weather)
         self.settings = Agreed(buckets=4, vnodes=16) if settings is None else settings
         self.speed, self.pace, self.refusals = speed, pace, refusals
-        self.make_engine, self.make_medium = make_engine, make_medium
+        self.make_engine, self.make_client, self.make_medium = make_engine, make_client, make_medium
         self.observers: list[Observer] = list(observers)
         self.nodes: dict[str, VirtualNode] = {}
         self.clients: dict[str, VirtualClient] = {}
@@ -102,7 +104,7 @@ class VirtualCluster:
         """Make a client that knows all nodes as seeds."""
         self._clients_made += 1
         name = name or f"c{self._clients_made}"
-        client = VirtualClient(self, name, self._dice(), list(self._by_endpoint))
+        client = self.make_client(self, name, self._dice(), list(self._by_endpoint))
         self.clients[name] = client
         return client
 

@@ -111,6 +111,7 @@ def why_lost(history: Sequence[Operation], ends: Sequence[Operation]) -> str:
     if not ends:
         return "and nobody knows of its end"
     known = min(call.ended for call in ends)
-    later = [call for call in history
-             if call.what is What.READ and call.certain and not ends_it(call) and call.begun > known]
-    return f"and after its end: {later[0]}" if later else ""
+    reads = [call for call in history if call.what is What.READ and call.certain]
+    last = max(reads, key=lambda call: call.begun, default=None)
+    gone = last is not None and last.begun > known and not ends_it(last)
+    return f"and in the end, after its end was known: {last}" if gone else ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from tests.simulation.mutants.consensus import CONSENSUS
 from tests.simulation.mutants.disasters import DISASTERS
 from tests.simulation.mutants.disk import DISK
+from tests.simulation.mutants.programs import PROGRAMS
 from tests.simulation.mutants.queueing import QUEUEING
 from tests.simulation.mutants.reads import READS
 from tests.simulation.mutants.replication import REPLICATION
@@ -17,4 +18,5 @@ from tests.simulation.mutants.sessions import SESSIONS
 from tests.simulation.mutants.snapshots import SNAPSHOTS
 from tests.simulation.mutants.state_function import STATE_FUNCTION
 
-MUTANTS = [*CONSENSUS, *STATE_FUNCTION, *REPLICATION, *SNAPSHOTS, *QUEUEING, *SESSIONS, *READS, *DISK, *DISASTERS]
+MUTANTS = [*CONSENSUS, *STATE_FUNCTION, *REPLICATION, *SNAPSHOTS, *QUEUEING, *SESSIONS, *READS, *PROGRAMS, *DISK,
+           *DISASTERS]

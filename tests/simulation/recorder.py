@@ -1,0 +1,227 @@
+"""The history of a run: each call of each program about each message, as the program sees it, by virtual time.
+
+`Recorder.client` is what a cluster makes its clients from (`VirtualCluster(make_client=...)`), so whatever program is
+written for a run, its calls are recorded. Questions that a program sends as packets of its own making are recorded too.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tests.simulation.checkers.history import How, Operation, Told, What
+from zmqueue.client.calls import AskCall, LeaseSayCall, SubmitCall
+from zmqueue.client.leasing import Holding, LeaseCall, Slots
+from zmqueue.client.session import Session
+from zmqueue.core import operations
+from zmqueue.core.operations import State
+from zmqueue.core.packets import Answer, Ask, Code, Packet, Refused, Request
+from zmqueue.errors import RequestFailed, SubmitManyFailed, UnknownToken, ZmqueueError
+from zmqueue.testing import Observer, VirtualClient, VirtualCluster
+
+HOW = {operations.How.ACK: How.ACK, operations.How.NACK: How.NACK, operations.How.REJECT: How.REJECT}
+
+Histories = dict[bytes, list[Operation]]
+"""By the id of the message."""
+
+
+class Recorder(Observer):
+    """The book of all programs' calls."""
+
+    def __init__(self) -> None:
+        self._ended: defaultdict[bytes, list[Operation]] = defaultdict(list)
+        self._submits: dict[SubmitCall, tuple[str, float]] = {}        # under way: program, when it began
+        self._settles: dict[LeaseSayCall, Operation] = {}              # under way
+        self._refused: defaultdict[bytes, list[Operation]] = defaultdict(list)
+        self._posted: dict[tuple[str, int], tuple[bytes, float]] = {}  # questions of a program's own: (id, when)
+
+    def client(self, cluster: VirtualCluster, name: str, dice: random.Random, seeds: Sequence[str]) -> VirtualClient:
+        """Make a client whose calls are recorded."""
+        return RecordedClient(self, cluster, name, dice, seeds)
+
+    def histories(self, *, doubled: bool) -> Histories:
+        """What is known of each message that any call was about; calls under way are of unknown outcome.
+
+        `doubled`: the network doubled packets, so what was refused may have been stored by the other one. Then nothing
+        is said of what was refused and sent again under another id: its program does not know the first one.
+        """
+        found: Histories = {message_id: list(calls) for message_id, calls in self._ended.items()}
+
+        def add(message_id: bytes, call: Operation) -> None:
+            found.setdefault(message_id, []).append(call)
+        for submit, (program, begun) in self._submits.items():
+            for item in submit.items:
+                if item.id is not None:    # confirmed or not: the program was not told
+                    add(item.id, Operation(What.SUBMIT, program, begun, payload=item.draft.payload))
+        for settle, operation in self._settles.items():
+            add(settle.item.held[0], operation)
+        for message_id, refused in self._refused.items() if doubled else ():
+            for operation in refused:
+                add(message_id, operation)
+        if doubled:
+            found = {message_id: calls for message_id, calls in found.items()
+                     if any(call.what is What.SUBMIT for call in calls)}
+        return found
+
+    @property
+    def submitted(self) -> Iterator[bytes]:
+        """The ids that may be stored, for all that programs know."""
+        for message_id, calls in self.histories(doubled=False).items():
+            if any(call.what is What.SUBMIT for call in calls):
+                yield message_id
+
+    # --- calls ---
+
+    def submitting(self, call: SubmitCall, program: str, begun: float) -> None:
+        self._submits[call] = program, begun
+
+    def submitted_all(self, call: SubmitCall, program: str, begun: float, now: float) -> None:
+        """Each message of it is confirmed, refused, or of unknown fate."""
+        self._submits.pop(call, None)
+        errors = call.error.errors if isinstance(call.error, SubmitManyFailed) else {0: call.error}
+        for index, item in enumerate(call.items):
+            if item.id is not None:
+                operation = Operation(What.SUBMIT, program, begun, payload=item.draft.payload)
+                self._end(item.id, operation, errors.get(index), now)
+
+    def settling(self, call: LeaseSayCall, operation: Operation) -> None:
+        if not call.finished:
+            self._settles[call] = operation
+
+    def settled(self, call: LeaseSayCall, operation: Operation, now: float) -> None:
+        self._settles.pop(call, None)
+        self._end(call.item.held[0], operation, call.error, now)
+
+    def _end(self, message_id: bytes, operation: Operation, error: ZmqueueError | None, now: float) -> None:
+        """A call that changes something has ended; it had no end before."""
+        if error is None:
+            self._ended[message_id].append(replace(operation, ended=now))
+        elif error.definite:
+            self._refused[message_id].append(operation)
+        else:
+            self._ended[message_id].append(operation)
+
+    def granted(self, holding: Holding, program: str, begun: float, now: float) -> None:
+        self._ended[holding.id].append(Operation(What.GRANT, program, begun, now, holding.fencing,
+                                                 payload=holding.submission.payload))
+
+    def read(self, message_id: bytes, program: str, begun: float, now: float, answer: Answer | None,
+             error: ZmqueueError | None) -> None:
+        """A question was answered, or was not: then nothing is known by it."""
+        given: bytes | None = None
+        match answer, error:
+            case Answer(state=State.DONE, result=result), _:
+                told, given = Told.DONE, result
+            case Answer(state=state), _:
+                told = Told.of(State(state).name.lower())
+            case _, UnknownToken():
+                told = Told.UNKNOWN
+            case _, RequestFailed(state=name):
+                told = Told(name)
+            case _:
+                return
+        self._ended[message_id].append(Operation(What.READ, program, begun, now, told=told, result=given))
+
+    # --- packets of a program's own ---
+
+    def posted(self, client: RecordedClient, packets: Sequence[Request]) -> None:
+        for packet in packets:
+            if isinstance(packet, Ask):
+                self._posted[client.name, packet.request] = packet.id, client.moment
+
+    def told(self, client: VirtualClient, endpoint: str, packets: Sequence[Packet]) -> None:
+        for packet in packets:
+            asked = self._posted.pop((client.name, getattr(packet, "request", 0)), None)
+            if asked is None or not isinstance(client, RecordedClient):
+                continue
+            message_id, begun = asked
+            if isinstance(packet, Answer):
+                self.read(message_id, client.name, begun, client.moment, packet, None)
+            elif isinstance(packet, Refused) and packet.code == Code.UNKNOWN_TOKEN:
+                self.read(message_id, client.name, begun, client.moment, None, UnknownToken(packet.text))
+
+
+class RecordedClient(VirtualClient):
+    """A client that tells the recorder of what its program calls and is told."""
+
+    def __init__(self, recorder: Recorder, cluster: VirtualCluster, name: str, dice: random.Random,
+                 seeds: Sequence[str]) -> None:
+        self._recorder = recorder
+        super().__init__(cluster, name, dice, seeds)
+
+    @property
+    def moment(self) -> float:
+        """The one time of the simulation, which no program knows."""
+        return self._cluster.time.now
+
+    def submit(self, queue: str, bodies: Sequence[bytes], timeout: float = 10.0, *,
+               notify: Callable[[Any], None] | None = None, **more: Any) -> SubmitCall:
+        recorder, begun = self._recorder, self.moment
+
+        def told(call: SubmitCall) -> None:
+            recorder.submitted_all(call, self.name, begun, self.moment)
+            if notify is not None:
+                notify(call)
+        call = super().submit(queue, bodies, timeout, notify=told, **more)
+        if not call.finished:
+            recorder.submitting(call, self.name, begun)
+        return call
+
+    def ask(self, message_id: bytes, timeout: float = 10.0, *, settled: bool = False,
+            notify: Callable[[Any], None] | None = None) -> AskCall:
+        recorder, begun = self._recorder, self.moment
+
+        def told(call: AskCall) -> None:
+            recorder.read(message_id, self.name, begun, self.moment, call.value, call.error)
+            if notify is not None:
+                notify(call)
+        return super().ask(message_id, timeout, settled=settled, notify=told)
+
+    def lease(self, queue: str, most: int = 1, wait: float = 1.0, lease_ms: int = 0,
+              notify: Callable[[Any], None] | None = None) -> LeaseCall:
+        recorder, begun = self._recorder, self.moment
+
+        def told(call: LeaseCall) -> None:
+            for holding in call.value or ():
+                recorder.granted(holding, self.name, begun, self.moment)
+            if notify is not None:
+                notify(call)
+        return super().lease(queue, most, wait, lease_ms, told)
+
+    def work(self, queues: Sequence[str], slots: int, deliver: Callable[[Holding], None],
+             failed: Callable[[ZmqueueError], None] = lambda error: None, lease_ms: int = 0) -> tuple[Session, Slots]:
+        recorder, begun = self._recorder, self.moment
+
+        def delivered(holding: Holding) -> None:
+            recorder.granted(holding, self.name, begun, self.moment)
+            deliver(holding)
+        return super().work(queues, slots, delivered, failed, lease_ms)
+
+    def settle(self, holding: Holding, how: operations.How, data: bytes = b"", error: str = "", delay_ms: int = 0,
+               timeout: float = 10.0, notify: Callable[[Any], None] | None = None) -> LeaseSayCall:
+        result = data if how is operations.How.ACK else None
+        operation = Operation(What.SETTLE, self.name, self.moment, fencing=holding.fencing, how=HOW[how], result=result)
+        call = super().settle(holding, how, data, error, delay_ms, timeout, self._settled(operation, notify))
+        self._recorder.settling(call, operation)
+        return call
+
+    def give_back(self, holding: Holding, timeout: float = 10.0,
+                  notify: Callable[[Any], None] | None = None) -> LeaseSayCall:
+        operation = Operation(What.SETTLE, self.name, self.moment, fencing=holding.fencing, how=How.GIVE_BACK)
+        call = super().give_back(holding, timeout, self._settled(operation, notify))
+        self._recorder.settling(call, operation)
+        return call
+
+    def _settled(self, operation: Operation, notify: Callable[[Any], None] | None) -> Callable[[LeaseSayCall], None]:
+        def told(call: LeaseSayCall) -> None:
+            self._recorder.settled(call, operation, self.moment)
+            if notify is not None:
+                notify(call)
+        return told
+
+    def post(self, endpoint: str, packets: Sequence[Request]) -> None:
+        self._recorder.posted(self, packets)
+        super().post(endpoint, packets)
