@@ -7,6 +7,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tests.simulation.bounds import RAN_AWAY, STEPS_MAX, bounded
 from tests.simulation.checkers import Beyond, Violation
 from tests.simulation.checkers.answers import Answers
 from tests.simulation.checkers.ending import Ending
@@ -20,7 +21,7 @@ from tests.simulation.recorder import Recorder
 from tests.simulation.tuning import Sizes, tuned
 from tests.simulation.workload import Load, Workload
 from zmqueue.core.state import Agreed
-from zmqueue.testing import InMemory, OnLmdb, Pace, VirtualCluster
+from zmqueue.testing import InMemory, OnLmdb, Pace, RanAway, VirtualCluster
 
 LMDB_SHARE = 0.05
 """In how many runs the disks are LMDB itself, which takes longer."""
@@ -31,6 +32,10 @@ again for up to a minute (R17), and a member that went down again and again not 
 
 SCRUB_MAX = 150.0
 """...and as many more where bits have flipped: the scrub rests for a minute between two rounds."""
+
+
+FRAMES_SHOWN = 12
+"""Of a run that ran away: where it was, the innermost last."""
 
 
 @dataclass(slots=True)
@@ -95,6 +100,7 @@ class Run:
             dice.getrandbits(64), 0, settings=settings, observers=(self.states, self.logs, self.answers, self.recorder),
             make_client=self.recorder.client, pace=Pace(tick=dice.choice((0.02, 0.035, 0.05))), trace_keep=keep,
             make_medium=self._make_lmdb_disk if self.on_lmdb else InMemory)
+        self.cluster.time.steps_max = STEPS_MAX
         self.faults: Faults | None = None
         self.calm_since = 0.0
 
@@ -140,12 +146,14 @@ def run_seed(seed: int, keep: int = 200, *, always: bool = False, on_lmdb: bool 
     """
     run, outcome = Run(seed, keep, on_lmdb), Outcome(seed)
     try:
-        with tuned(run.sizes):
+        with tuned(run.sizes), bounded():
             run.play()
     except Violation as violation:
         outcome.checker, outcome.what = violation.checker, violation.what
     except Beyond as beyond:
         outcome.beyond = str(beyond)
+    except (RanAway, MemoryError) as error:
+        outcome.checker, outcome.what = RAN_AWAY, f"{error!r}\n{traceback.format_exc(-FRAMES_SHOWN)}"
     except Exception as error:
         outcome.checker, outcome.what = "no exception", f"{error!r}\n{traceback.format_exc()}"
     finally:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from zmqueue.testing.client import VirtualClient
-from zmqueue.testing.clock import LocalClock, VirtualTime
+from zmqueue.testing.clock import LocalClock, RanAway, VirtualTime
 from zmqueue.testing.cluster import VirtualCluster
 from zmqueue.testing.disk import Disk, DiskSpeed, Image
 from zmqueue.testing.failpoints import Failpoint, Fuse
@@ -25,6 +25,7 @@ __all__ = [
     "Observer",
     "OnLmdb",
     "Pace",
+    "RanAway",
     "Trace",
     "Traffic",
     "VirtualClient",

@@ -6,22 +6,33 @@ Nothing sleeps: time jumps to the next event. Events of one moment happen in the
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable
 
 Action = Callable[[], None]
+
+MOMENT_EVENTS_MAX = 50_000
+"""Events of one moment of virtual time: many machines together have some hundreds. Where something always has one more
+thing to do at once, time would not go on, and the run would never end."""
 
 START_WALL_MS = 1_700_000_000_000
 """The wall clock when virtual time begins: an ordinary day in 2023."""
 
 
+class RanAway(Exception):
+    """A run does more than it may: more events than were allowed, or time does not go on."""
+
+
 class VirtualTime:
     """The one time of a simulation, seconds from 0, and the events that wait for it."""
 
-    __slots__ = ("_heap", "_order", "now", "steps")
+    __slots__ = ("_heap", "_moment", "_order", "now", "steps", "steps_max")
 
     def __init__(self) -> None:
         self.now = 0.0
         self.steps = 0                     # events that have happened
+        self.steps_max: float = math.inf   # events after which the run is stopped
+        self._moment = 0                   # events that had happened when the present moment began
         self._heap: list[tuple[float, int, Action]] = []
         self._order = 0
 
@@ -35,10 +46,17 @@ class VirtualTime:
         self.at(self.now + delay, action)
 
     def step(self) -> bool:
-        """Let the next event happen; False where nothing is planned."""
+        """Let the next event happen; False where nothing is planned. Raises RanAway."""
         if not self._heap:
             return False
-        self.now, _, action = heapq.heappop(self._heap)
+        when, _, action = heapq.heappop(self._heap)
+        if when > self.now:
+            self.now, self._moment = when, self.steps
+        elif self.steps - self._moment >= MOMENT_EVENTS_MAX:
+            raise RanAway(f"{MOMENT_EVENTS_MAX:,} events happened at {when:.6f}, and {len(self._heap):,} are planned: "
+                          "time does not go on")
+        if self.steps >= self.steps_max:
+            raise RanAway(f"{self.steps:,} events happened in {self.now:.3f} virtual seconds; the limit is that many")
         self.steps += 1
         action()
         return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from tests.simulation.bounds import RAN_AWAY
 from tests.simulation.checkers.sequential import LINEAR
 from tests.simulation.checkers.total_queue import TotalQueue
 from tests.simulation.mutants.planting import mutant, rewrite
@@ -60,9 +61,15 @@ def answers_are_remembered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AskCall, "answered", answered)
 
 
+def clients_never_rest(patch: pytest.MonkeyPatch) -> None:
+    """A client always has something to do at once: its program uses up a processor."""
+    patch.setattr(ClientCore, "next_tick", lambda self: 0.0)
+
+
 PROGRAMS = [
     mutant(refusals_are_taken_for_confirmations, "Q2", TotalQueue.LOST),
     mutant(payloads_are_mixed_up, "I6", TotalQueue.UNEXPECTED),
     mutant(messages_are_delivered_twice, "Q5", TotalQueue.DUPLICATED),
     mutant(answers_are_remembered, "R10", LINEAR),
+    mutant(clients_never_rest, "-", RAN_AWAY),
 ]
