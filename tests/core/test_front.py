@@ -488,8 +488,8 @@ def test_queues_are_summed_over_the_buckets_of_the_node() -> None:
     first = lease(node, most=2).grants
     node.call(Settling(1, bucket_of(first[0].submission.id, 2), (Settle(first[0].submission.id, 1, How.REJECT),)))
     node.now += 1.0
-    assert node.call(GetQueues(3)) == QueuesReply(3, (QueueDepth("jobs", 1, 0, 1, 1, 1_000),
-                                                      QueueDepth("later", 0, 1, 0, 0, -1)), epoch=1)
+    assert node.call(GetQueues(3)) == QueuesReply(3, (QueueDepth("jobs", 1, 0, 1, 1, 1_000, 3, 2, 0, 1),
+                                                      QueueDepth("later", 0, 1, 0, 0, -1, 1)), epoch=1)
 
 
 # --- at the door ------------------------------------------------------------------------------------------------------

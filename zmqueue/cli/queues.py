@@ -60,9 +60,10 @@ def _print_json(views: list[zmqueue.QueueView]) -> None:
 
 
 def _print(views: list[zmqueue.QueueView]) -> None:
-    print_table(("queue", "ready", "delayed", "leased", "dead", "oldest", "declared"), [
+    print_table(("queue", "ready", "delayed", "leased", "dead", "oldest", "in/s", "out/s", "done/s", "declared"), [
         (view.name, view.ready, view.delayed, view.leased, view.dead,
-         "-" if view.oldest_s is None else f"{view.oldest_s:.1f} s", _said(view)) for view in views])
+         "-" if view.oldest_s is None else f"{view.oldest_s:.1f} s", f"{view.submitted_per_s:.1f}",
+         f"{view.delivered_per_s:.1f}", f"{view.settled_per_s:.1f}", _said(view)) for view in views])
 
 
 def _said(view: zmqueue.QueueView) -> str:

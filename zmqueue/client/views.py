@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from zmqueue.client.queues import QueuePolicy
 from zmqueue.core.packets import MembersReply, QueuesReply
+from zmqueue.core.rates import WINDOW_S
 from zmqueue.core.state import ClusterState, Member
 
 
@@ -80,6 +81,10 @@ class QueueView:
     leased: int
     dead: int
     oldest_s: float | None
+    submitted_per_s: float = 0.0           # over the last minute, as the primaries counted
+    delivered_per_s: float = 0.0
+    settled_per_s: float = 0.0             # done
+    died_per_s: float = 0.0                # became dead letters
     paused: bool = False
     policy: QueuePolicy | None = None      # None: it is not declared
 
@@ -123,13 +128,16 @@ def members_view(state: ClusterState, replies: Iterable[MembersReply]) -> Member
 
 def queues_view(state: ClusterState, replies: Iterable[QueuesReply]) -> list[QueueView]:
     """Sum up over the nodes, by name; with what is declared, also of queues in which nothing stands."""
-    found: dict[str, list[int]] = {name: [0, 0, 0, 0, -1] for name, _, _ in state.queues}
+    found: dict[str, list[int]] = {name: [0, 0, 0, 0, -1, 0, 0, 0, 0] for name, _, _ in state.queues}
     for reply in replies:
         for depth in reply.queues:
-            row = found.setdefault(depth.queue, [0, 0, 0, 0, -1])
-            for index, count in enumerate((depth.ready, depth.delayed, depth.leased, depth.dead)):
-                row[index] += count
-            row[4] = max(row[4], depth.oldest)
+            row = found.setdefault(depth.queue, [0, 0, 0, 0, -1, 0, 0, 0, 0])
+            oldest = max(row[4], depth.oldest)
+            counts = (depth.ready, depth.delayed, depth.leased, depth.dead, 0,
+                      depth.submitted, depth.delivered, depth.settled, depth.died)
+            row[:] = [ours + more for ours, more in zip(row, counts, strict=True)]
+            row[4] = oldest
     return [QueueView(name, ready, delayed, leased, dead, oldest / 1000 if oldest >= 0 else None,
+                      *(number / WINDOW_S for number in flow),
                       state.policy(name).paused, QueuePolicy.of(state.policy(name)) if state.declared(name) else None)
-            for name, (ready, delayed, leased, dead, oldest) in sorted(found.items())]
+            for name, (ready, delayed, leased, dead, oldest, *flow) in sorted(found.items())]

@@ -106,8 +106,10 @@ class Desk:
         """An entry is committed and applied: unlock its messages, follow its leases, let its answer go."""
         if not self.serving:
             self._replica.machine.risen.clear()
+            self._replica.machine.tally.clear()
             return
         ids = messages_of(operation)
+        self._office.rates.note(self.ledger.machine.tally.take(), now)
         self.ledger.unlock(seq, ids)
         match operation:
             case Leased():

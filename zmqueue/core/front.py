@@ -109,7 +109,7 @@ class Front:
             case EndSession():
                 self._leasing.end_session(client, packet, now)
             case GetQueues():
-                self.office.reply(client, QueuesReply(packet.request, self.depths(), self.office.epoch))
+                self.office.reply(client, QueuesReply(packet.request, self.depths(now), self.office.epoch))
             case _:
                 assert_never(packet)
 
@@ -166,9 +166,10 @@ class Front:
 
     # --- facts ---
 
-    def depths(self) -> tuple[QueueDepth, ...]:
+    def depths(self, now: float) -> tuple[QueueDepth, ...]:
         """What stands in each queue, over the buckets that this node serves, by name. Applied state, no barrier: it is
         for people to look at."""
+        self.office.rates.forget(now)
         counts: dict[str, list[int]] = {}
         oldest: dict[str, int] = {}
         for desk in self._leasing.desks():
@@ -180,7 +181,8 @@ class Front:
                 if of_bucket[State.READY]:
                     oldest[queue] = max(oldest.get(queue, -1), machine.waited(queue, self.office.wall))
         return tuple(QueueDepth(queue, number[State.READY] + number[State.BEHIND], number[State.DELAYED],
-                                number[State.LEASED], number[State.DEAD], oldest.get(queue, -1))
+                                number[State.LEASED], number[State.DEAD], oldest.get(queue, -1),
+                                *self.office.rates.last(queue, now))
                      for queue, number in sorted(counts.items()))
 
     def statistics(self) -> dict[str, int]:

@@ -46,6 +46,7 @@ class Ledger:
         self.machine = self.replica.machine
         self.machine.fronts.clear()
         self.machine.risen.clear()
+        self.machine.tally.clear()
         tail = list(enumerate(self.replica.tail_operations(), self.replica.commit + 1))
         for seq, operation in tail:
             self.locks.update(dict.fromkeys(messages_of(operation), seq))

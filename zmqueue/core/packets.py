@@ -447,6 +447,10 @@ class QueueDepth(msgspec.Struct, array_like=True, frozen=True, gc=False):
     leased: int
     dead: int
     oldest: int                            # ms that the oldest ready message has waited; -1: none is ready
+    submitted: int = 0                     # in the last minute, as counted by this node while it was primary
+    delivered: int = 0
+    settled: int = 0                       # done
+    died: int = 0                          # became dead letters
 
 
 class QueuesReply(msgspec.Struct, array_like=True, frozen=True, tag=46, gc=False):

@@ -16,6 +16,7 @@ from zlib import crc32
 
 from zmqueue.core import groups, keys, sums
 from zmqueue.core.operations import Rule, Scope, State
+from zmqueue.core.rates import Tally
 from zmqueue.core.records import (
     Record,
     Special,
@@ -34,8 +35,8 @@ from zmqueue.core.tables import RowMissing, Table, Tables
 class Steps(Rows):
     """The rows of one copy, and the ways in which they may change.
 
-    Two things are told to the primary and written nowhere: `risen`, the queues that got something to hand out since
-    the set was last emptied, and `fronts`, where the search for a message that is not locked may begin. The primary
+    Three things are told to the primary and written nowhere: `risen`, the queues that got something to hand out since
+    the set was last emptied; `tally`, what came into which state; and `fronts`, where the search for a message that is not locked may begin. The primary
     moves a front behind what it has picked; a row that is put before it moves it back.
     """
 
@@ -52,6 +53,7 @@ class Steps(Rows):
             Table.MESSAGES: [], Table.READY: [], Table.ENDED: []}     # call: no operation names a message twice
         self._messages, self._ready, self._ended = self._written.values()
         self.risen: set[str] = set()
+        self.tally = Tally()
         self.fronts: dict[str, bytes] = {}
 
     # --- the sum of the rows ---
@@ -270,6 +272,8 @@ class Steps(Rows):
         self._digest += weight * crc
         record.state = state
         self._moved.add(record.queue)
+        came = (record.queue, state)
+        self.tally.entered[came] = self.tally.entered.get(came, 0) + 1
 
     def arrive(self, queue: str, state: State, number: int) -> None:
         """So many messages more are in that state."""
@@ -278,6 +282,8 @@ class Steps(Rows):
             counts = self.counts[queue] = no_counts()
         counts[state] += number
         self._moved.add(queue)
+        if number > 0:
+            self.tally.arrived[queue] = self.tally.arrived.get(queue, 0) + number
 
     def stand(self, state: State, crcs: Collection[int]) -> None:
         """Messages with these CRCs of their ids are new, and have no record."""
