@@ -53,7 +53,7 @@ def test_time_that_does_not_go_on_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
         time.run(2.0)
     assert time.steps == 100
     for number in range(500):                      # what is spread over time may be as much as it likes
-        time.after(number / 1_000, lambda: None)
+        time.after((number + 1) / 1_000, lambda: None)
     time.run(2.0)
     assert time.steps == 600
 
