@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import assert_never
 from zlib import crc32
 
-from zmqueue.core import groups, keys
+from zmqueue.core import groups, keys, letters
 from zmqueue.core.operations import (
     Cancelled,
     Chosen,
@@ -36,7 +36,7 @@ from zmqueue.core.operations import (
     Why,
     unique_digest,
 )
-from zmqueue.core.records import ERASED, NOT_SETTLED, BodyWriter, Record, Special, special, waiting
+from zmqueue.core.records import ERASED, NOT_SETTLED, BodyWriter, Fate, Record, Special, remember, special, waiting
 from zmqueue.core.steps import Steps
 from zmqueue.core.tables import Table
 
@@ -170,20 +170,27 @@ class Machine(Steps):
         for message_id, fencing in operation.grants:
             key, crc = prefix + message_id, crc32(message_id)
             record = self.take_first(key, crc) if fencing == 1 else self.take(key, crc)
-            assert record.state is State.READY and record.fencing == fencing - 1, "only what is ready is leased"
-            self.leave(key, record)
+            assert record.fencing == fencing - 1, "each lease has its own fencing number"
             record.fencing = fencing
-            record.deliveries += 1
             record.how, record.due = NOT_SETTLED, 0
             record.session, record.request, record.until = operation.session, operation.request, operation.until
             if isinstance(record, Special):
                 record.told = 0
-                if record.unique and record.scope == Scope.WAITING:
-                    self.free_unique(record)
-            self.move(record, State.LEASED, crc)
+            if record.state is State.DEAD:
+                letters.take_up(self, key, record, crc)
+            else:
+                self._begin(key, record, crc)
             self.give(key, record, crc)
             leases.append((key, b""))
         self.tables.put_many(Table.LEASES, leases)
+
+    def _begin(self, key: bytes, record: Record, crc: int) -> None:
+        assert record.state is State.READY, "only what is ready is leased, and dead letters"
+        self.leave(key, record)
+        record.deliveries += 1
+        if isinstance(record, Special) and record.unique and record.scope == Scope.WAITING:
+            self.free_unique(record)
+        self.move(record, State.LEASED, crc)
 
     def _extended(self, operation: Extended) -> None:
         for message_id, fencing in operation.leases:
@@ -198,32 +205,45 @@ class Machine(Steps):
             key, crc = self._prefix + settle.id, crc32(settle.id)
             record = self.release(key, settle.fencing, crc)
             record.how = settle.how
-            if settle.how == How.ACK:
+            if record.state is State.MENDING:
+                record = letters.settled(self, key, record, crc, settle, operation.at, rules.of(record))
+            elif settle.how == How.ACK:
                 record = special(record) if rules.of(record).keep_result else record
                 record.kind, record.result, record.error = settle.kind, settle.data, ""
                 self.end(key, record, crc, State.DONE, operation.at, rules.of(record))
             else:
-                self._failed(key, record, crc, settle, due, rules)
+                record = self._failed(key, record, crc, settle, due, rules)
             self.give(key, record, crc)
 
-    def _failed(self, key: bytes, record: Record, crc: int, settle: Settle, due: int, rules: _Rules) -> None:
+    def _failed(self, key: bytes, record: Record, crc: int, settle: Settle, due: int, rules: _Rules) -> Record:
         record.failures += 1
         record.error = settle.error
+        if rules.history:
+            fate = Fate.REJECTED if settle.how == How.REJECT else Fate.FAILED
+            record = remember(record, rules.at, fate, settle.error)
         if settle.how == How.REJECT:
             self.end(key, record, crc, State.DEAD, rules.at, rules.of(record))
         else:
             self._again(key, record, crc, due, rules)
+        return record
 
     def _returned(self, operation: Returned) -> None:
         loss, rules = _LOSS.get(Why(operation.why)), _Rules(operation)
         for message_id, fencing in operation.leases:
             key, crc = self._prefix + message_id, crc32(message_id)
             record = self.release(key, fencing, crc)
+            if record.state is State.MENDING:
+                letters.lay_down(self, key, record, crc)
+                self.give(key, record, crc)
+                continue
             if loss is None:                        # nobody began on it: it was no delivery
                 record.deliveries -= 1
             else:
                 record.losses += 1
                 record.error = loss
+                if rules.history:
+                    fate = Fate.EXPIRED if operation.why == Why.EXPIRED else Fate.LOST
+                    record = remember(record, rules.at, fate, "")
             if loss is None and not _unwanted(record):
                 self.wait(key, record, crc)
             else:
@@ -286,11 +306,12 @@ class Machine(Steps):
             key, crc = self._prefix + message_id, crc32(message_id)
             record = self.take(key, crc)
             assert record.state is State.DEAD, "only a dead letter is requeued"
-            self._out_of_the_dead(key, record)
+            letters.leave(self, key, record)
+            record = special(record)
             record.ended = record.forget = record.failures = record.losses = record.deliveries = 0
             record.how = NOT_SETTLED
-            if isinstance(record, Special):
-                record.expires = 0
+            record.expires = 0
+            record.requeued += 1
             self.wait(key, record, crc)
             self.give(key, record, crc)
 
@@ -305,10 +326,6 @@ class Machine(Steps):
             if isinstance(record, Special) and record.group:
                 groups.thrown_away(self, key, record)
             self.give(key, record, crc)
-
-    def _out_of_the_dead(self, key: bytes, record: Record) -> None:
-        self.delete(Table.DEAD, keys.dead_key(self._prefix, record.queue, record.order))
-        self.delete(Table.ENDED, keys.ended_key(self._prefix, record.forget, key[keys.COPY_BYTES:]))
 
     def _erased(self, operation: Erased) -> None:
         for message_id in operation.ids:
@@ -345,10 +362,11 @@ class Machine(Steps):
 class _Rules:
     """What an operation says of how often a message is tried and how long it is remembered."""
 
-    __slots__ = ("_rules", "_simple", "at")
+    __slots__ = ("_rules", "_simple", "at", "history")
 
     def __init__(self, operation: Settled | Returned | Expired | Cancelled) -> None:
         self.at = operation.at
+        self.history = bool(operation.rules)       # outcomes are remembered, from generation 3 on
         self._rules = dict(operation.rules)
         self._simple = Rule(operation.attempts, 0, operation.keep) if isinstance(
             operation, Settled | Returned) and not self._rules else None

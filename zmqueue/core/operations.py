@@ -36,10 +36,11 @@ class State(enum.IntEnum):
     EXPIRED = 6
     BEHIND = 7          # ready, behind another of its group
     PURGED = 8          # dead, and its body is thrown away
+    MENDING = 9         # dead, and leased by somebody who looks at it
 
     @property
     def terminal(self) -> bool:
-        return State.DONE <= self <= State.EXPIRED or self is State.PURGED
+        return State.DONE <= self <= State.EXPIRED or self is State.PURGED or self is State.MENDING
 
     @property
     def shown(self) -> State:
@@ -47,7 +48,7 @@ class State(enum.IntEnum):
         return _SHOWN.get(self, self)
 
 
-_SHOWN = {State.BEHIND: State.READY, State.PURGED: State.DEAD}
+_SHOWN = {State.BEHIND: State.READY, State.PURGED: State.DEAD, State.MENDING: State.DEAD}
 
 
 class How(enum.IntEnum):
@@ -154,7 +155,7 @@ class Submitted(msgspec.Struct, array_like=True, frozen=True, tag=1, gc=False):
 
 
 class Leased(msgspec.Struct, array_like=True, frozen=True, tag=2, gc=False):
-    """Messages were handed to a session, each under its next fencing number."""
+    """Messages were handed to a session, each under its next fencing number; dead letters, too, to be looked at."""
 
     at: int
     session: bytes                         # 16 bytes

@@ -205,6 +205,7 @@ class Lease(msgspec.Struct, array_like=True, frozen=True, tag=23, gc=False):
     session: bytes
     number: int                            # the session's count of lease requests, growing
     lease: int                             # ms; 0: the cluster's default
+    name: str = ""                         # what the session calls itself
 
 
 class Settling(msgspec.Struct, array_like=True, frozen=True, tag=24, gc=False):
@@ -241,6 +242,7 @@ class Keepalive(msgspec.Struct, array_like=True, frozen=True, tag=27, gc=False):
     session: bytes
     upto: int
     holds: tuple[tuple[bytes, int, int], ...]    # (id, fencing, ms to renew by; 0: do not renew)
+    name: str = ""                         # what the session calls itself
 
 
 class Watch(msgspec.Struct, array_like=True, frozen=True, tag=28, gc=False):
@@ -293,19 +295,23 @@ class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=34, gc=False):
 
 
 class Requeue(msgspec.Struct, array_like=True, frozen=True, tag=35, gc=False):
-    """Give these dead letters, all of one bucket, another try. Answered with Confirmed. Repeatable."""
+    """Give these dead letters, all of one bucket, another try. Answered with Confirmed. Repeatable: `requeued` says
+    how often each was requeued when it was found (none at all: whatever), and one that was again since is done."""
 
     request: int
     bucket: int
     ids: tuple[bytes, ...]
+    requeued: tuple[int, ...] = ()
 
 
 class Purge(msgspec.Struct, array_like=True, frozen=True, tag=36, gc=False):
-    """Throw these dead letters away. Answered with Confirmed. Repeatable."""
+    """Throw these dead letters away. Answered with Confirmed. Repeatable. `requeued`: as of Requeue; one that was
+    requeued since is refused (ENDED)."""
 
     request: int
     bucket: int
     ids: tuple[bytes, ...]
+    requeued: tuple[int, ...] = ()
 
 
 class Erase(msgspec.Struct, array_like=True, frozen=True, tag=37, gc=False):
@@ -352,6 +358,7 @@ class Find(msgspec.Struct, array_like=True, frozen=True, tag=70, gc=False):
     after: bytes                           # where to go on: of the last page's `next`; b"": at the front
     limit: int
     payload: bool                          # send the payloads along
+    ids: tuple[bytes, ...] = ()            # of these only; none: of all
 
 
 # --- answers to clients ---------------------------------------------------------------------------------------------
@@ -520,7 +527,7 @@ class Events(msgspec.Struct, array_like=True, frozen=True, tag=51, gc=False):
 
 
 class FoundMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One message that was looked for."""
+    """One message that was looked for. Times since and until are ms by bucket time, from the moment of the answer."""
 
     id: bytes
     queue: str
@@ -530,7 +537,7 @@ class FoundMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
     failures: int
     losses: int
     due: int                               # wall ms, while it is delayed
-    ended: int                             # bucket time
+    ended: int                             # ms since it ended; -1: it has not
     error: str
     headers: tuple[tuple[str, str], ...] = ()
     group: str = ""
@@ -538,7 +545,11 @@ class FoundMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
     until: int = 0                         # ms that the lease lasts from now on
     kind: int = 3
     payload: bytes = b""
-    size: int = 0                          # of the payload, bytes
+    size: int = 0                          # of the payload, bytes; 0, too, where there is none any more
+    requeued: int = 0                      # how often it was given another try as a dead letter
+    history: tuple[tuple[int, int, str], ...] = ()   # (ms since, how it ended, error) of its last deliveries that failed
+    worker: str = ""                       # what the session that has leased it calls itself
+    held: int = -1                         # ms since it was leased; -1: not known here (or it is not)
 
 
 class Found(msgspec.Struct, array_like=True, frozen=True, tag=52, gc=False):

@@ -9,6 +9,7 @@ look into MESSAGES for most of all messages). COUNTS: how many messages of a que
 
 from __future__ import annotations
 
+import enum
 import struct
 from typing import NamedTuple
 
@@ -62,6 +63,25 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     forget: int = 0                # bucket time after which it may be forgotten
 
 
+class Fate(enum.IntEnum):
+    """How a delivery ended that did not succeed."""
+
+    FAILED = 0          # its handler said so
+    REJECTED = 1        # its handler said that none will succeed
+    EXPIRED = 2         # its lease was not settled in time
+    LOST = 3            # the session of its worker was lost
+
+
+Outcome = tuple[int, int, str]
+"""(bucket time, Fate, error) of a delivery that did not succeed."""
+
+OUTCOMES_MAX = 5
+"""Outcomes that a record keeps: a record is read and written at each step, so it must not grow with its failures."""
+
+OUTCOME_CHARACTERS_MAX = 200
+"""Of an outcome's error, its beginning: the type, and what it said. The last error stands whole in `Record.error`."""
+
+
 class Special(Record, array_like=True, gc=False):
     """The record of a message of which there is more to say. Its fields may be appended to, as a Record's may not."""
 
@@ -75,6 +95,8 @@ class Special(Record, array_like=True, gc=False):
     cancelling: bool = False       # it is not wanted any more, and its handler was told
     events: int = 0                # how many events of progress it has,
     told: int = 0                  # and how many of them under its present lease
+    requeued: int = 0              # how often it was given another try as a dead letter
+    history: tuple[Outcome, ...] = ()    # of its last deliveries that did not succeed, the oldest first
 
 
 _PLAIN_FIELDS = len(Record.__struct_fields__)
@@ -95,6 +117,14 @@ def special(record: Record) -> Special:
     if isinstance(record, Special):
         return record
     return Special(*(getattr(record, name) for name in record.__struct_fields__))
+
+
+def remember(record: Record, at: int, fate: Fate, error: str) -> Special:
+    """The record with one outcome more; the oldest ones fade."""
+    with_history = special(record)
+    outcome = (at, int(fate), error[:OUTCOME_CHARACTERS_MAX])
+    with_history.history = (*with_history.history, outcome)[-OUTCOMES_MAX:]
+    return with_history
 
 
 class Head(NamedTuple):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from zlib import crc32
 
-from zmqueue.core import groups, keys, sums
+from zmqueue.core import groups, keys, letters, sums
 from zmqueue.core.operations import Rule, Scope, State
 from zmqueue.core.rates import Tally
 from zmqueue.core.records import (
@@ -138,7 +138,7 @@ class Steps(Rows):
     def lease(self, key: bytes, fencing: int, crc: int) -> Record:
         """The record of a lease that stands."""
         record = self.take(key, crc)
-        assert record.state is State.LEASED and record.fencing == fencing, "the lease stands and is this one"
+        assert record.state in _LEASED and record.fencing == fencing, "the lease stands and is this one"
         return record
 
     def release(self, key: bytes, fencing: int, crc: int) -> Record:
@@ -232,9 +232,14 @@ class Steps(Rows):
             self._end_special(key, record, state, rule)
         self._ended.append((keys.ended_key(self._prefix, record.forget, key[keys.COPY_BYTES:]), b""))
         if state is State.DEAD:
-            self.tables.put(Table.DEAD, keys.dead_key(self._prefix, record.queue, record.order), key[keys.COPY_BYTES:])
+            letters.put(self, key, record)
         else:
             self.delete(Table.BODIES, key)
+
+    def end_again(self, key: bytes, record: Record, crc: int, state: State) -> None:
+        """The dead letter is not in anybody's hand any more; what followed from its end has happened already."""
+        self.move(record, state, crc)
+        self._ended.append((keys.ended_key(self._prefix, record.forget, key[keys.COPY_BYTES:]), b""))
 
     def _end_special(self, key: bytes, record: Special, state: State, rule: Rule) -> None:
         record.cancelling = False
@@ -327,4 +332,5 @@ class Steps(Rows):
         self._digest += sums.COUNTS * (crc - (known or 0))
 
 
+_LEASED = frozenset((State.LEASED, State.MENDING))
 _NOT_WAITING = frozenset(state for state in State if state.terminal) | {State.LEASED}

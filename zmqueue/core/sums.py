@@ -46,6 +46,7 @@ _STANDS: dict[State, tuple[Table, ...]] = {
     State.EXPIRED: (Table.ENDED,),
     State.BEHIND: (Table.BODIES, Table.BEHIND),
     State.PURGED: (Table.ENDED,),
+    State.MENDING: (Table.BODIES, Table.LEASES),
 }
 """The rows of a message in each state, beside its record."""
 
