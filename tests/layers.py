@@ -48,11 +48,12 @@ LAYERS = (
     Layer("zmqueue.node", _names("node store core errors settings")),
     Layer("zmqueue.client", _names("client core errors settings")),
     Layer("zmqueue.aio", _names("aio client core errors settings")),
+    Layer("zmqueue.app", _names("app aio client core errors")),
     Layer("zmqueue.testing", _names("testing client node store core errors settings"), exactly=frozenset({"zmqueue"})),
     Layer("zmqueue.patterns", _names("patterns aio"), exactly=frozenset({"zmqueue"})),
-    Layer("zmqueue.cli", _names("cli patterns aio client node store core errors settings"),
+    Layer("zmqueue.cli", _names("cli app patterns aio client node store core errors settings"),
           exactly=frozenset({"zmqueue"})),
-    Layer("zmqueue", _names("aio client node errors settings core")),
+    Layer("zmqueue", _names("aio app client node errors settings core")),
 )
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zmqueue import aio
+    from zmqueue.app import App
+    from zmqueue.app.context import Context, current
     from zmqueue.client.client import Client
     from zmqueue.client.executors import Work
     from zmqueue.client.face import ClientStatistics
@@ -54,6 +56,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AddressInUse",
+    "App",
     "Backoff",
     "BadRequest",
     "BadToken",
@@ -63,6 +66,7 @@ __all__ = [
     "ClientStatistics",
     "Closed",
     "ClusterUnreachable",
+    "Context",
     "DirectoryInUse",
     "DiskFull",
     "GiveBack",
@@ -98,6 +102,7 @@ __all__ = [
     "WorkerStatistics",
     "ZmqueueError",
     "aio",
+    "current",
 ]
 
 
@@ -124,6 +129,9 @@ def _home(name: str) -> ModuleType:
         case "AddressInUse" | "DirectoryInUse" | "Node" | "NodeFailed":
             from zmqueue import node
             return node
+        case "App" | "Context" | "current":
+            from zmqueue import app
+            return app
         case "Client":
             from zmqueue.client import client
             return client

@@ -7,6 +7,7 @@ it is stored once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -188,12 +189,16 @@ class GiveBack(Exception):
 CALLS = "\nTraceback (most recent call last):\n"
 """Stands between `type: text` and the calls. A traceback's lines are indented, so the last one in a text is this."""
 
+GIVEN_UP = re.compile(r"\Agiven up after \d+ deliveries, [^;]*; the last: ")
+"""What the nodes put before the last error of a message that was tried too often."""
+
 
 def parse_error(text: str) -> tuple[str | None, str, str | None]:
     """(type, text, traceback) of an error that was kept; (None, the whole, None) where no exception was told of."""
     first, mark, calls = text.rpartition(CALLS)
     if not mark:
         return None, text, None
+    first = GIVEN_UP.sub("", first, count=1)
     kind, _, said = first.partition(": ")
     return kind, said, mark[1:] + calls
 

@@ -85,6 +85,11 @@ def test_an_error_travels_as_type_text_and_calls() -> None:
     assert parse_error(raising(ValueError("a\n" + "Traceback (most recent call last):\n  x")).error)[1].endswith("  x")
 
 
+def test_what_the_nodes_say_of_the_attempts_is_no_part_of_the_error() -> None:
+    text = "given up after 2 deliveries, 2 may fail: 2 failed, 0 lost; the last: " + raising(ValueError("a; b")).error
+    assert parse_error(text)[:2] == ("ValueError", "a; b")
+
+
 def test_an_error_without_a_type_or_text_is_told_too() -> None:
     assert parse_error("lost: its process died") == (None, "lost: its process died", None)
     assert parse_error(error_text(ValueError()))[:2] == ("ValueError", "")

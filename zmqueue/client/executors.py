@@ -47,6 +47,7 @@ class Work:
     error: str = ""
     priority: int = 0
     attempts: int = 0                      # deliveries after which it is a dead letter; 0: not known
+    due: int = 0                           # wall ms before which it was not to be handed out; 0: at once
     encoded: payloads.Encoded | None = field(default=None, compare=False, repr=False)    # the payload as it came
 
     def payload_as(self, type: Any) -> Any:
@@ -62,7 +63,7 @@ class Parcel:
 
     kind: int
     data: bytes
-    facts: tuple[str, str, dict[str, str], int, int, str, int, int]
+    facts: tuple[str, str, dict[str, str], int, int, str, int, int, int]
 
     def unpack(self) -> Work:
         """The work as the handler sees it."""
@@ -163,7 +164,7 @@ def pack(message: Leased) -> Parcel:
     submission = message.submission
     return Parcel(submission.kind, submission.payload, (
         message.token, message.queue, dict(message.headers), message.deliveries, message.fencing, message.error,
-        message.priority, message.attempts))
+        message.priority, message.attempts, message.due))
 
 
 def choose(handler: Handler, message: Leased) -> Handler | End:

@@ -60,6 +60,11 @@ class Leased:
         return self._holding.submission.attempts or self._face._deliveries_max
 
     @property
+    def due(self) -> int:
+        """Wall ms before which it was not to be handed out for the first time; 0: at once."""
+        return self._holding.submission.due
+
+    @property
     def deliveries(self) -> int:
         """How often it was handed out, this time included."""
         return self._holding.deliveries

@@ -1,0 +1,3 @@
+"""Typed tasks."""
+
+from __future__ import annotations

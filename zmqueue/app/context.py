@@ -1,0 +1,83 @@
+"""The context of a running task: which message it works on, and what may be said of that meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zmqueue.aio import Message as AsyncMessage
+    from zmqueue.app.task import Task
+    from zmqueue.client.executors import Work
+    from zmqueue.client.message import Message
+
+
+class Context:
+    """What a task may know of its run. `message`: what its worker was handed.
+
+    That is a Message where the task runs beside the client (in threads; of `zmqueue.aio` in coroutines), a Work in
+    other processes, which have no lease to speak for.
+    """
+
+    __slots__ = ("message", "task")
+
+    def __init__(self, task: Task[Any, Any, Any], message: Message | AsyncMessage | Work) -> None:
+        self.task = task
+        self.message = message
+
+    @property
+    def token(self) -> str:
+        """The request's token."""
+        return self.message.token
+
+    @property
+    def queue(self) -> str:
+        """The queue it came from."""
+        return self.message.queue
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What travels with it, the task's own headers among them."""
+        return self.message.headers
+
+    @property
+    def deliveries(self) -> int:
+        """How often it was handed out, this time included."""
+        return self.message.deliveries
+
+    @property
+    def attempts(self) -> int:
+        """Deliveries after which it is a dead letter; 0: not known."""
+        return self.message.attempts
+
+    @property
+    def fencing(self) -> int:
+        """Grows with each delivery: a store that refuses smaller ones is safe from stale runs."""
+        return self.message.fencing
+
+    @property
+    def error(self) -> str:
+        """What went wrong in the delivery before; empty at the first."""
+        return self.message.error
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else its message offers here (`lost`, `deadline`, `extend` in threads, say)."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.message, name)
+
+    def __repr__(self) -> str:
+        return f"<{self.task.name}, delivery {self.deliveries} of {self.token}>"
+
+
+running: ContextVar[Context] = ContextVar("zmqueue task")
+
+
+def current() -> Context:
+    """The context of the task that runs here. Raises LookupError outside of any, in a plain call say."""
+    try:
+        return running.get()
+    except LookupError:
+        raise LookupError("no task of an app runs here: current() is for what a worker (or app.eager()) runs"
+                          ) from None
