@@ -12,6 +12,7 @@ from tests.simulation.checkers import Beyond, Violation
 from tests.simulation.checkers.answers import Answers
 from tests.simulation.checkers.ending import Ending
 from tests.simulation.checkers.logs import Logs
+from tests.simulation.checkers.rings import Rings
 from tests.simulation.checkers.sequential import Specification
 from tests.simulation.checkers.states import States
 from tests.simulation.checkers.total_queue import Report
@@ -56,6 +57,7 @@ class Outcome:
     settled: int = 0
     negatives: int = 0
     snapshots: int = 0
+    rings: int = 0                         # rings that were compared with another peer's of the same epoch
     queue: Report = field(default_factory=Report)      # what went in and came out; empty: the run did not come so far
     faults: Counter[str] = field(default_factory=Counter)
     trace_sha256: str = ""
@@ -94,11 +96,12 @@ class Run:
         self.states = States()
         self.logs = Logs(self.states, settings.buckets)
         self.answers = Answers(self.logs, settings.buckets)
-        self.recorder = Recorder()
+        self.rings, self.recorder = Rings(), Recorder()
         self.queue = Report()
         self.cluster = VirtualCluster(
-            dice.getrandbits(64), 0, settings=settings, observers=(self.states, self.logs, self.answers, self.recorder),
-            make_client=self.recorder.client, pace=Pace(tick=dice.choice((0.02, 0.035, 0.05))), trace_keep=keep,
+            dice.getrandbits(64), 0, settings=settings,
+            observers=(self.states, self.rings, self.logs, self.answers, self.recorder), make_client=self.recorder.client,
+            pace=Pace(tick=dice.choice((0.02, 0.035, 0.05))), trace_keep=keep,
             make_medium=self._make_lmdb_disk if self.on_lmdb else InMemory)
         self.cluster.time.steps_max = STEPS_MAX
         self.faults: Faults | None = None
@@ -164,7 +167,7 @@ def run_seed(seed: int, keep: int = 200, *, always: bool = False, on_lmdb: bool 
     outcome.epochs, outcome.commits = len(run.states.chosen), run.logs.commits
     outcome.confirmed, outcome.delivered = len(run.answers.confirmed), run.answers.delivered
     outcome.settled, outcome.negatives = run.answers.settled, run.answers.negatives
-    outcome.snapshots, outcome.queue = run.logs.snapshots, run.queue
+    outcome.snapshots, outcome.rings, outcome.queue = run.logs.snapshots, run.rings.book.compared, run.queue
     if run.faults is not None:
         outcome.faults = run.faults.struck
     outcome.faults["on LMDB"] += run.on_lmdb

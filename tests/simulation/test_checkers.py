@@ -8,11 +8,15 @@ from typing import cast
 
 import pytest
 
+from tests.simulation.bounds import RAN_AWAY
 from tests.simulation.checkers.answers import Answers
 from tests.simulation.checkers.ending import Ending
 from tests.simulation.checkers.logs import Logs
+from tests.simulation.checkers.rings import RingBook
+from tests.simulation.checkers.sequential import LINEAR
 from tests.simulation.checkers.states import States
 from tests.simulation.checkers.steps import Steps
+from tests.simulation.checkers.total_queue import TotalQueue
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.mutants.planting import CannotPlant, Mutant, of_the_planting, of_the_product, rewrite
 from tests.simulation.planted import hunt
@@ -67,8 +71,8 @@ def test_a_planted_fault_changes_what_it_is_about_and_leaves_no_trace(mutant: Mu
 
 
 def test_every_checker_has_a_fault_that_it_may_catch() -> None:
-    names = {value for book in (States, Steps, Logs, Answers, Ending) for name, value in vars(book).items()
-             if name.isupper()}
+    names = {value for book in (States, Steps, RingBook, Logs, Answers, Ending, TotalQueue)
+             for name, value in vars(book).items() if name.isupper()} | {LINEAR, RAN_AWAY}
     assert names <= {checker for mutant in MUTANTS for checker in mutant.checkers}
 
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tests.simulation.bounds import RAN_AWAY
+from tests.simulation.checkers.rings import RingBook
 from tests.simulation.checkers.sequential import LINEAR
 from tests.simulation.checkers.total_queue import TotalQueue
 from tests.simulation.mutants.planting import mutant, rewrite
@@ -16,6 +17,7 @@ from zmqueue.client import leasing
 from zmqueue.client.calls import AskCall, SubmitItem
 from zmqueue.client.core import ClientCore
 from zmqueue.client.leasing import Line, Subscription
+from zmqueue.client.routing import Routing
 from zmqueue.core.packets import Answer
 
 
@@ -61,6 +63,13 @@ def answers_are_remembered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AskCall, "answered", answered)
 
 
+def clients_take_the_first_desired_for_primary(patch: pytest.MonkeyPatch) -> None:
+    """A client sends to the first desired replica that is up, whether it is in-sync or not."""
+    rewrite(patch, Routing, "_install", (
+        "primaries = [state.primary(bucket) for bucket in range(state.buckets)]",
+        "primaries = [next(filter(state.up, state.desired(bucket)), None) for bucket in range(state.buckets)]"))
+
+
 def clients_never_rest(patch: pytest.MonkeyPatch) -> None:
     """A client always has something to do at once: its program uses up a processor."""
     patch.setattr(ClientCore, "next_tick", lambda self: 0.0)
@@ -71,5 +80,6 @@ PROGRAMS = [
     mutant(payloads_are_mixed_up, "I6", TotalQueue.UNEXPECTED),
     mutant(messages_are_delivered_twice, "Q5", TotalQueue.DUPLICATED),
     mutant(answers_are_remembered, "R10", LINEAR),
+    mutant(clients_take_the_first_desired_for_primary, "P1", RingBook.NAME),
     mutant(clients_never_rest, "-", RAN_AWAY),
 ]
