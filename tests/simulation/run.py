@@ -99,9 +99,9 @@ class Run:
         self.rings, self.recorder = Rings(), Recorder()
         self.queue = Report()
         self.cluster = VirtualCluster(
-            dice.getrandbits(64), 0, settings=settings,
-            observers=(self.states, self.rings, self.logs, self.answers, self.recorder), make_client=self.recorder.client,
-            pace=Pace(tick=dice.choice((0.02, 0.035, 0.05))), trace_keep=keep,
+            dice.getrandbits(64), 0, settings=settings, pace=Pace(tick=dice.choice((0.02, 0.035, 0.05))),
+            observers=(self.states, self.rings, self.logs, self.answers, self.recorder), trace_keep=keep,
+            make_client=self.recorder.client,
             make_medium=self._make_lmdb_disk if self.on_lmdb else InMemory)
         self.cluster.time.steps_max = STEPS_MAX
         self.faults: Faults | None = None
