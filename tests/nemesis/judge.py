@@ -2,7 +2,8 @@
 
 It knows nothing of the product but what its programs were told. A total queue: all that was confirmed comes out, once
 in effect, right, and nothing else does; a negative answer is true; an end is an end; a lease has one holder, and a
-settle under an older one is refused.
+settle under an older one is refused. Beside what it looks for itself, each message's calls are counted as a total queue
+and held against the specification of a message, by the simulator's own checkers; and so are the programs' rings.
 """
 
 from __future__ import annotations
@@ -12,17 +13,27 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from tests.nemesis import payloads
 from tests.nemesis.book import Call
 from tests.nemesis.payloads import Do
 from tests.simulation.checkers import Violation
 from tests.simulation.checkers.answers import Answers
 from tests.simulation.checkers.ending import Ending
+from tests.simulation.checkers.history import NEVER, How, Operation, What
+from tests.simulation.checkers.history import Told as State
+from tests.simulation.checkers.rings import RingBook
+from tests.simulation.checkers.sequential import Specification, check_linear
 from tests.simulation.checkers.told import Told
+from tests.simulation.checkers.total_queue import Report, TotalQueue
 
 ENDED = ("done", "dead", "cancelled", "expired")
 SHOWN = 50
 """Findings of one kind that are written out; all are counted."""
+
+SPECIFICATION = Specification(mortal=False)
+"""Of what programs submit: `usage.ATTEMPTS` lets nothing die of deliveries that faults ended."""
 
 
 @dataclass(slots=True)
@@ -30,6 +41,7 @@ class Fate:
     """One message, by its head: what its program was told of it."""
 
     begun: float
+    perhaps_from: float = float("inf")     # when the first attempt began that was not refused
     token: str = ""
     attempts: int = 0
     refusals: int = 0
@@ -52,6 +64,7 @@ class Delivery:
 
     fencing: int
     who: str
+    head: str
     begun: float
     ended: float
 
@@ -61,6 +74,7 @@ class Settle:
     """A settle under a lease."""
 
     fencing: int
+    who: str
     how: str
     result: object
     begun: float
@@ -94,11 +108,13 @@ class Verdict:
     refused: int = 0
     refusals: int = 0                      # answers; a submit that was refused may be repeated
     reads: int = 0
+    rings: int = 0                         # that were compared with another program's of the same epoch
+    queue: Report = field(default_factory=Report)
     findings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     @property
     def clean(self) -> bool:
-        return not (self.lost or self.wrong or self.duplicated or self.violations)
+        return not (self.lost or self.wrong or self.duplicated or self.violations) and self.queue.clean
 
     def violation(self, checker: str, what: str) -> None:
         self.violations += 1
@@ -125,6 +141,7 @@ class Judge:
         self._settles: defaultdict[str, list[Settle]] = defaultdict(list)
         self._reads: defaultdict[str, list[Read]] = defaultdict(list)
         self._told: Told[str] = Told()
+        self._rings = RingBook()
         # Submits come first: a message may be handed out, and ended, before its submitter has heard of it.
         for call in history():
             if call.call == "submit":
@@ -149,7 +166,10 @@ class Judge:
                     self._delivery(call, token, fencing, head)
             case "settle":
                 self._settles[asked["token"]].append(Settle(
-                    asked["fencing"], asked["how"], asked["result"], call.begun, call.ended, call.outcome))
+                    asked["fencing"], asked["who"], asked["how"], asked["result"], call.begun, call.ended,
+                    call.outcome))
+            case "ring":
+                self._ring(call)
             case "read" if call.outcome == "confirmed":
                 self._reads[asked["token"]].append(Read(
                     call.program, told["state"], told["result"], call.begun, call.ended))
@@ -170,8 +190,16 @@ class Judge:
             if outcome == "refused":
                 fate.refusals += 1
                 self.verdict.refusals += 1
-            elif outcome == "confirmed":
+                continue
+            fate.perhaps_from = min(fate.perhaps_from, call.begun)
+            if outcome == "confirmed":
                 fate.confirmed_at = min(fate.confirmed_at, call.ended)
+
+    def _ring(self, call: Call) -> None:
+        try:
+            self._rings.add((call.asked["lineage"], call.asked["epoch"]), call.program, call.asked["digest"])
+        except Violation as found:
+            self.verdict.violation(found.checker, found.what)
 
     def _delivery(self, call: Call, token: str, fencing: int, head: str) -> None:
         who = call.asked["who"]
@@ -179,7 +207,7 @@ class Judge:
             self._told.grant(token, fencing, f"{who} at {call.ended:.3f}")
         except Violation as found:
             self.verdict.violation(found.checker, found.what)
-        self._deliveries[token].append(Delivery(fencing, who, call.begun, call.ended))
+        self._deliveries[token].append(Delivery(fencing, who, head, call.begun, call.ended))
         # A batch whose program was killed leaves heads without tokens.
         if head not in self.fates or self._heads.setdefault(token, head) != head:
             self.verdict.violation(self.UNEXPECTED, f"{who} was handed {token}: {head[:80]!r}, submitted was "
@@ -205,6 +233,8 @@ class Judge:
         for token, head in self._heads.items():
             if head in self.fates:
                 self._message(token, head, self.fates[head])
+        self._count()
+        verdict.rings = self._rings.compared
         verdict.delivered = len(self._deliveries)
         verdict.redelivered = sum(len(handed) - 1 for handed in self._deliveries.values())
         return verdict
@@ -303,3 +333,45 @@ class Judge:
                                                     f"{accepted.result}")
         if not any((settle.how, settle.result) == (how, result) for settle in settles):
             self.verdict.violation(self.UNEXPECTED, f"{head} ended as {state} {result}, which nobody asked for")
+
+    # --- by the simulator's checkers ---
+
+    def _count(self) -> None:
+        """Each message as a part of a total queue, and by its specification."""
+        verdict, total = self.verdict, TotalQueue()
+        for token in dict.fromkeys([*self._heads, *self._deliveries, *self._reads]):
+            head = self._heads.get(token, "")
+            history = self._history(token, head, self.fates.get(head))
+            total.add(token, history)
+            try:
+                check_linear(token, history, SPECIFICATION)
+            except Violation as found:
+                verdict.violation(found.checker, f"{head}: {found.what}")
+        for kind, what in total.findings:
+            verdict.note(kind, what)
+        verdict.queue = total.report
+
+    def _history(self, token: str, head: str, fate: Fate | None) -> list[Operation]:
+        """All calls about one message, but those that were refused. A message's attempts are one submit, which began
+        with the first of them that may have been stored and ended when its program knew."""
+        calls = []
+        if fate is not None and fate.perhaps_from < NEVER:
+            calls.append(Operation(What.SUBMIT, head.partition(":")[0], fate.perhaps_from, fate.confirmed_at,
+                                   payload=head))
+        for handed in self._deliveries.get(token, ()):
+            calls.append(Operation(What.GRANT, handed.who, handed.begun, handed.ended, handed.fencing,
+                                   payload=handed.head))
+        for settle in self._settles.get(token, ()):
+            if settle.outcome != "refused":
+                ended = settle.ended if settle.outcome == "confirmed" else NEVER
+                calls.append(Operation(What.SETTLE, settle.who, settle.begun, ended, settle.fencing, How(settle.how),
+                                       result=_hashable(settle.result)))
+        for read in self._reads.get(token, ()):
+            calls.append(Operation(What.READ, read.program, read.begun, read.ended, told=State.of(read.state),
+                                   result=_hashable(read.result)))
+        return calls
+
+
+def _hashable(result: object) -> bytes | None:
+    """A result by its bytes, since two are only ever compared."""
+    return None if result is None else msgspec.json.encode(result, order="sorted")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -54,6 +54,7 @@ def report(plan: Plan, outcome: Outcome) -> dict[str, object]:
                                                  for kind, reason in outcome.skipped.items()],
         "whole_at_end": not outcome.not_whole, "folder": str(plan.folder), "seconds": outcome.seconds,
         "nodes": plan.nodes, "seed": plan.seed, "reads": verdict.reads, "refusals": verdict.refusals,
+        "queue": asdict(verdict.queue), "rings": verdict.rings,
         "calm_per_second": calm_rate(outcome), "not_whole": outcome.not_whole, "whole_after_s": outcome.whole_after_s,
         "never_struck": never_struck(plan, outcome), "errors": outcome.errors, "notes": outcome.notes,
         "findings": dict(verdict.findings)}

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 import zmqueue
 from tests.nemesis import payloads
 from tests.nemesis.book import Book
+from tests.nemesis.rings import RingWatch
 from tests.nemesis.usage import ATTEMPTS, QUEUES, outcome_of
 
 SUBMIT_S = 5.0                         # one call's patience: then it is unknown, and repeated
@@ -40,7 +41,7 @@ class Producer:
         batches = threading.Thread(target=self._batches)
         batches.start()
         due = time.monotonic()
-        with self._client:
+        with self._client, RingWatch(self._client, self._book):
             while not self._stop.is_set():
                 if self._open < OPEN_MAX:
                     self._submit(self._client.new_id(), payloads.draw(self._name, next(self._numbers), self._dice))

@@ -11,6 +11,7 @@ import msgspec
 
 import zmqueue
 from tests.nemesis.book import Book
+from tests.nemesis.rings import RingWatch
 from tests.nemesis.usage import outcome_of
 
 READERS = 4                            # threads
@@ -31,7 +32,7 @@ class Reader:
         """Until told to stop."""
         threads = [threading.Thread(target=self._read, args=(random.Random(self._seed + number),))
                    for number in range(READERS)]
-        with self._client:
+        with self._client, RingWatch(self._client, self._book):
             for thread in threads:
                 thread.start()
             while not self._stop.wait(0.5):

@@ -11,6 +11,8 @@ import pytest
 from tests.nemesis import payloads
 from tests.nemesis.book import Book, Call, read_book
 from tests.nemesis.judge import Judge, Verdict
+from tests.simulation.checkers.rings import RingBook
+from tests.simulation.checkers.sequential import LINEAR
 
 ACK, REJECT = "producer0:1:ack:0", "producer0:2:reject:0"
 
@@ -37,7 +39,7 @@ class History:
     def settle(self, head: str, how: str = "ack", fencing: int = 1, outcome: str = "confirmed",
                who: str = "worker0") -> None:
         result = payloads.result(head, who, fencing) if how == "ack" else None
-        self.call("settle", outcome, {"token": head, "fencing": fencing, "how": how, "result": result}, {})
+        self.call("settle", outcome, {"who": who, "token": head, "fencing": fencing, "how": how, "result": result}, {})
 
     def read(self, head: str, state: str = "done", result: object = None, **when: float) -> None:
         if state == "done" and result is None:
@@ -101,7 +103,8 @@ def test_a_refused_message_that_is_stored_is_a_violation(good: History) -> None:
     assert good.verdict().clean
     assert good.verdict().refused == 1
     good.deliver("producer0:3:ack:0")
-    assert good.verdict().violations == 1
+    assert not good.verdict().clean
+    assert good.verdict().queue.unexpected == 1
 
 
 def test_a_message_that_was_refused_after_an_attempt_of_unknown_fate_may_be_stored(good: History) -> None:
@@ -136,6 +139,59 @@ def backwards(history: History) -> None:
 def changed(history: History) -> None:
     history.submit("producer0:5:ack:0")
     history.deliver("producer0:5:ack:1", token="producer0:5:ack:0")
+
+
+def seen_once(history: History) -> None:
+    """Nobody knows whether it was stored, somebody saw it, and then it is not there."""
+    history.submit("producer0:5:ack:0", "unknown")
+    history.read("producer0:5:ack:0", "ready")
+    history.read("producer0:5:ack:0", "unknown")
+
+
+def given_back_and_done(history: History) -> None:
+    """A worker that has given a message back is told that it has done it."""
+    history.submit("producer0:5:ack:0")
+    history.deliver("producer0:5:ack:0")
+    history.settle("producer0:5:ack:0", "give back")
+    history.settle("producer0:5:ack:0")
+    history.read("producer0:5:ack:0", result=payloads.result("producer0:5:ack:0", "worker0", 1))
+
+
+ONLY_BY_ORDER = {"seen once and then not": seen_once, "given back and done": given_back_and_done}
+
+
+@pytest.mark.parametrize("name", ONLY_BY_ORDER)
+def test_what_no_order_of_calls_explains_is_a_violation(name: str, good: History) -> None:
+    ONLY_BY_ORDER[name](good)
+    verdict = good.verdict()
+    assert LINEAR in verdict.findings and not verdict.clean
+
+
+def test_what_went_in_and_came_out_is_counted(good: History) -> None:
+    good.submit("producer0:5:ack:0", "unknown")
+    good.deliver("producer0:5:ack:0")
+    good.deliver("producer0:5:ack:0", 2)
+    good.settle("producer0:5:ack:0", fencing=2)
+    good.submit("producer0:6:ack:0", "unknown")
+    queue = good.verdict().queue
+    assert (queue.submitted, queue.acknowledged, queue.delivered, queue.settled) == (4, 2, 3, 3)
+    assert (queue.recovered, queue.redelivered) == (1, 1) and queue.clean
+    good.submit("producer0:7:ack:0")
+    assert good.verdict().queue.lost == 1
+
+
+def ring(history: History, program: str, epoch: int, digest: str) -> None:
+    asked = {"lineage": 1, "epoch": epoch, "digest": digest}
+    history.calls.append(Call(program, "ring", 0.0, 0.0, "confirmed", asked, {}))
+
+
+def test_programs_that_compute_another_ring_are_found(good: History) -> None:
+    for program, epoch, digest in (("a", 1, "x"), ("b", 1, "x"), ("a", 2, "y"), ("b", 3, "z"), ("c", 2, "y")):
+        ring(good, program, epoch, digest)
+    verdict = good.verdict()
+    assert verdict.clean and verdict.rings == 2
+    ring(good, "b", 2, "x")
+    assert RingBook.NAME in good.verdict().findings
 
 
 PLANTED: dict[str, tuple[str, Callable[[History], None]]] = {

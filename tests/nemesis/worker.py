@@ -11,6 +11,7 @@ import zmqueue
 from tests.nemesis import payloads
 from tests.nemesis.book import Book
 from tests.nemesis.payloads import Do
+from tests.nemesis.rings import RingWatch
 from tests.nemesis.usage import QUEUES, outcome_of
 
 WORKER_THREADS = 8
@@ -31,7 +32,7 @@ class Worker:
         threads = [threading.Thread(target=self._work, args=(f"{self._name}.{number}",
                                                              random.Random(self._seed * 100 + number)))
                    for number in range(WORKER_THREADS)]
-        with self._client:
+        with self._client, RingWatch(self._client, self._book):
             for thread in threads:
                 thread.start()
             for thread in threads:
