@@ -189,6 +189,12 @@ def check_events(events: Sequence[tuple[int, bytes]], limits: Limits) -> int:
     return size
 
 
+def check_after(after: int) -> None:
+    """Refuse what is no index of an event, nor 0."""
+    if not 0 <= after < 1 << 32:
+        raise Refusal(Code.BAD_REQUEST, f"after is {after:,}: an event's index counts from 1; 0 stands for all of them")
+
+
 def check_leases(leases: Sequence[Held], limits: Limits) -> None:
     """Refuse a list of leases that is not one."""
     check_number(len(leases), limits.settles_max, "leases", "settles_max")

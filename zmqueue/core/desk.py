@@ -11,6 +11,7 @@ from typing import Protocol
 
 from zmqueue.core.asks import Questions
 from zmqueue.core.endings import Endings
+from zmqueue.core.following import Followers
 from zmqueue.core.grants import Grants
 from zmqueue.core.intake import Intake
 from zmqueue.core.ledger import Ledger
@@ -23,6 +24,7 @@ from zmqueue.core.operations import (
     Held,
     Leased,
     Operation,
+    Progressed,
     Returned,
     Ripened,
     Settled,
@@ -69,6 +71,7 @@ class Desk:
         self.endings = Endings(self.ledger)
         self.grants = Grants(self.ledger)
         self.questions = Questions(self.ledger)
+        self.followers = Followers(self.ledger)
         self.wishes = Wishes(self.ledger)
         self._office = office
         self._hall = hall
@@ -89,6 +92,7 @@ class Desk:
         self.ledger.close()
         self.grants.clear()
         self.questions.clear()
+        self.followers.clear()
         self._chores.clear()
         self._forget_at = 0.0
         if self._replica.role is not Role.PRIMARY:
@@ -118,12 +122,14 @@ class Desk:
                 for message_id in ids:
                     self.ledger.holdings.end(message_id)
                 self.ledger.unwanted.difference_update(ids)
-                self.questions.ended(ids)
+                self._ended(ids, now)
             case Cancelled():
-                self.questions.ended(ids)
+                self._ended(ids, now)
                 self._cancelled(ids)
             case Expired():
-                self.questions.ended(ids)
+                self._ended(ids, now)
+            case Progressed():
+                self.followers.changed(ids, now)
             case Extended():
                 self.ledger.holdings.extend(operation.leases, operation.until)
             case _:
@@ -135,6 +141,11 @@ class Desk:
         self.ledger.holdings.add(operation.grants, until, session, request)
         if not self.grants.applied(seq):
             self._hall.inherited(((session, request),), now)
+
+    def _ended(self, ids: Sequence[bytes], now: float) -> None:
+        """Some of these messages may have ended: whoever waits for that is told."""
+        self.questions.changed(ids, now)
+        self.followers.changed(ids, now)
 
     def _cancelled(self, ids: Sequence[bytes]) -> None:
         """Those of them that are leased: their handlers are told at once, and again with each sign of life."""
@@ -150,6 +161,7 @@ class Desk:
             return
         self.ledger.waiting.progressed(now)
         self.questions.progressed(now)
+        self.followers.progressed(now)
         risen = self.ledger.machine.risen
         if risen:
             queues = sorted(risen)
@@ -169,6 +181,7 @@ class Desk:
             unlocked = [lease for lease in expired if lease[0] not in ledger.locks]
             self.endings.take_back(unlocked, Why.EXPIRED, now)
         self.questions.tick(now)
+        self.followers.tick(now)
         if self._idle(Expired):
             late = ledger.machine.expiring(self._office.wall, limits.ripened_batch_max)
             if ids := ledger.unlocked(late):

@@ -18,7 +18,7 @@ from zmqueue.core.ballots import Accept, Accepted, Hello, Join, Nack, Prepare, P
 from zmqueue.core.copies import Copies
 from zmqueue.core.damage import Tally
 from zmqueue.core.effects import Effects
-from zmqueue.core.front import Front
+from zmqueue.core.front import Front, Handled
 from zmqueue.core.generations import GENERATION
 from zmqueue.core.hashing import hash64
 from zmqueue.core.host import Host
@@ -92,7 +92,7 @@ _STOOD_STILL = ("this node stood still (its process was stopped, its machine sle
 
 _CONSENSUS = (Hello, StateIs, Want, Prepare, Promise, Accept, Accepted, Nack, Join)
 _REPLICATION = (Append, Ack, Nak, Lost, Ahead, Snap, SnapMore, Differs)
-_FOR_FRONT = (Submit, Ask, Lease, Settling, Extend, GiveBack, Keepalive, Watch, EndSession, GetQueues)
+_FOR_FRONT = Handled.__args__
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from zmqueue.core.packets import (
     EndSession,
     Erase,
     Extend,
+    Follow,
     GetQueues,
     GiveBack,
     Keepalive,
@@ -42,7 +43,7 @@ from zmqueue.core.state import ClusterState
 if TYPE_CHECKING:
     from zmqueue.core.replication import Replica
 
-Queued = Submit | Ask | Settling | Extend | GiveBack | Cancel | Requeue | Purge | Erase | Progress
+Queued = Submit | Ask | Settling | Extend | GiveBack | Cancel | Requeue | Purge | Erase | Progress | Follow
 """The requests about one bucket."""
 
 Handled = Queued | Lease | Keepalive | Watch | EndSession | GetQueues
@@ -98,7 +99,7 @@ class Front:
     def _handle(self, client: bytes, packet: Handled, now: float) -> None:
         match packet:
             case (Submit() | Ask() | Settling() | Extend() | GiveBack() | Cancel() | Requeue() | Purge() | Erase()
-                  | Progress()):
+                  | Progress() | Follow()):
                 self._to_desk(client, packet, now)
             case Lease():
                 self._leasing.lease(client, packet, now)
@@ -134,6 +135,11 @@ class Front:
                 checks.check_ids((packet.id,))
                 self._check_place((packet.id,), packet.bucket)
                 desk.questions.ask(client, packet, now)
+            case Follow():
+                checks.check_ids((packet.id,))
+                self._check_place((packet.id,), packet.bucket)
+                checks.check_after(packet.after)
+                desk.followers.ask(client, packet, now)
             case Extend():
                 office.check_room()
                 checks.check_leases(packet.leases, office.limits)

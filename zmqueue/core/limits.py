@@ -31,6 +31,8 @@ class Limits:
     keep_ms_max: int = 3_660 * DAY_MS          # ten years: beyond, somebody mixed up his units
     events_max: int = 10_000                   # of progress, for one message: they are kept with it
     event_bytes_max: int = 65_536              # one of them; what is large is the result
+    events_told_max: int = 1_000               # in one answer to who follows them,
+    events_told_bytes_max: int = MiB           # and their bytes: whoever wants more asks again
     delay_ms_max: int = 3_660 * DAY_MS         # ten years: beyond, somebody mixed up his units
 
     # --- leases

@@ -36,7 +36,18 @@ from zmqueue.core.operations import (
     Why,
     unique_digest,
 )
-from zmqueue.core.records import ERASED, NOT_SETTLED, BodyWriter, Fate, Record, Special, remember, special, waiting
+from zmqueue.core.records import (
+    ERASED,
+    NOT_SETTLED,
+    BodyWriter,
+    Fate,
+    Record,
+    Special,
+    event_row,
+    remember,
+    special,
+    waiting,
+)
 from zmqueue.core.steps import Steps
 from zmqueue.core.tables import Table
 
@@ -268,7 +279,8 @@ class Machine(Steps):
         for kind, data in operation.events:
             record.events += 1
             record.told += 1
-            self.put_row(Table.EVENTS, keys.event_key(self._prefix, operation.id, record.events), bytes((kind,)) + data)
+            self.put_row(Table.EVENTS, keys.event_key(self._prefix, operation.id, record.events),
+                         event_row(kind, operation.fencing, data))
         self.give(key, record, crc)
 
     # --- what waits ---

@@ -514,16 +514,17 @@ class CopyReply(msgspec.Struct, array_like=True, frozen=True, tag=50, gc=False):
 
 
 class Events(msgspec.Struct, array_like=True, frozen=True, tag=51, gc=False):
-    """Events of a message's progress, and how it is."""
+    """Events of a message's progress, and how it is. What it ended with comes with the last of them."""
 
     request: int
     state: int
-    events: tuple[tuple[int, int, bytes], ...]   # (index, kind, data), ascending without a gap
-    more: bool                             # there are more already
+    events: tuple[tuple[int, int, bytes, int], ...]   # (index, kind, data, fencing number), ascending without a gap
+    more: bool                             # there is more already: ask again
     deliveries: int = 0
     error: str = ""
     kind: int = 3                          # of the result, where it has ended
     result: bytes = b""
+    count: int = 0                         # of all events that there are
 
 
 class FoundMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -29,6 +29,7 @@ _SPECIAL = 1 << 63             # in the head's due time: options follow
 _DUE_BYTE = 8                  # where that time begins
 _OPTIONS = struct.Struct(">H")
 _FENCING = struct.Struct(">I")
+_EVENT = struct.Struct(">BI")
 
 encode_submission = msgspec.msgpack.Encoder().encode
 _submissions = msgspec.msgpack.Decoder(Submission)
@@ -187,6 +188,17 @@ def waiting(message_id: bytes, fencing: int) -> bytes:
 def waiting_of(value: bytes) -> tuple[bytes, int]:
     """(id, fencing number of the delivery before) in a READY row."""
     return value[:ID_BYTES], _FENCING.unpack_from(value, ID_BYTES)[0]
+
+
+def event_row(kind: int, fencing: int, data: bytes) -> bytes:
+    """The value of an EVENTS row; `fencing`: of the lease under which it was told."""
+    return _EVENT.pack(kind, fencing) + data
+
+
+def event_of(value: bytes) -> tuple[int, bytes, int]:
+    """(kind, data, fencing) in an EVENTS row."""
+    kind, fencing = _EVENT.unpack_from(value)
+    return kind, value[_EVENT.size:], fencing
 
 
 Counts = list[int]

@@ -16,6 +16,7 @@ from zmqueue.core.records import (
     Special,
     decode_counts,
     decode_record,
+    event_of,
     head_of,
     submission_of,
     waiting_of,
@@ -109,11 +110,14 @@ class Rows:
             raise RowMissing(Table.MESSAGES, self._prefix + message_id)
         return None if record.scope == Scope.WINDOW and record.window <= at else message_id
 
-    def events(self, message_id: bytes, after: int, limit: int) -> list[tuple[int, int, bytes]]:
-        """At most `limit` events of progress with an index above `after`, in order: (index, kind, data)."""
-        first, end = keys.event_key(self._prefix, message_id, after + 1), span(self._prefix + message_id)[1]
-        return [(keys.index_in_event(key), value[0], value[1:])
-                for key, value in self._view.scan(Table.EVENTS, first, end, limit)]
+    def events(self, message_id: bytes, after: int, many: int) -> list[tuple[int, int, bytes, int]]:
+        """That many events of progress after index `after`, which are there: (index, kind, data, fencing number)."""
+        first = keys.event_key(self._prefix, message_id, after + 1)
+        end = keys.event_key(self._prefix, message_id, after + many + 1)
+        found = self._view.scan(Table.EVENTS, first, end, many)
+        if len(found) < many:
+            raise RowMissing(Table.EVENTS, first)
+        return [(keys.index_in_event(key), *event_of(value)) for key, value in found]
 
     # --- many ---
 

@@ -8,7 +8,7 @@ from tests.core import test_directed_replication as directed
 from tests.simulation.checkers.answers import Answers
 from tests.simulation.mutants.planting import mutant, rewrite
 from zmqueue.core import primary
-from zmqueue.core.asks import Questions
+from zmqueue.core.parking import Parking
 from zmqueue.core.primary import PrimarySide
 
 
@@ -31,7 +31,7 @@ def barriers_are_answered_by_any(patch: pytest.MonkeyPatch) -> None:
 
 def unapplied_submits_are_unknown(patch: pytest.MonkeyPatch) -> None:
     """A question after a message whose submit is in the log, and not applied, is answered with "unknown"."""
-    rewrite(patch, Questions, "_look", ("if seq := self._ledger.locks.get(parked.ask.id):", "if seq := 0:"))
+    rewrite(patch, Parking, "_look", ("if seq := self._ledger.locks.get(parked.ask.id):", "if seq := 0:"))
 
 
 READS = [
