@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from zmqueue.core import letters
 from zmqueue.core.ids import ID_BYTES, drawn_at, is_id, place_of, places_of
 from zmqueue.core.keys import PRIORITY_MAX
 from zmqueue.core.limits import Limits
 from zmqueue.core.names import QUEUE_NAME, QUEUE_NAME_RULE
 from zmqueue.core.office import Refusal
-from zmqueue.core.operations import AS_QUEUE_SAYS, Held, How, Settle, Submission
-from zmqueue.core.packets import Code
+from zmqueue.core.operations import AS_QUEUE_SAYS, Held, How, Settle, State, Submission
+from zmqueue.core.packets import Cancel, Code, Erase, Find, Purge, Requeue
 from zmqueue.core.state import Agreed
 
 Fault = tuple[int, int, str]
 """(index in the request, code, text): one message of a batch that is refused, as in `packets.Confirmed`."""
 
+_FOUND_STATES = frozenset(range(State.DELAYED, State.EXPIRED + 1))
+MOMENT_MAX = (1 << 48) - 1
+"""ms since 1970: as much as an id holds."""
+
+KEY_BYTES_MAX = 511
 ATTEMPTS_MAX = 65_535
 KIND_MAX = 255
 
@@ -31,6 +37,39 @@ def check_queue(name: str, limits: Limits) -> None:
                                         f"{limits.queue_name_characters_max}: {name[:40]!r}...")
     if not QUEUE_NAME.fullmatch(name):
         raise Refusal(Code.BAD_REQUEST, f"{QUEUE_NAME_RULE}, this is not: {name!r}")
+
+
+def check_line(name: str, limits: Limits) -> None:
+    """Refuse what is neither a queue's name nor that of its dead letters."""
+    queue = letters.queue_of(name)
+    check_queue(name if queue is None else queue, limits)
+
+
+def check_session_name(name: str, limits: Limits) -> None:
+    """Refuse a name that nobody would read."""
+    if len(name) > limits.session_name_characters_max:
+        raise Refusal(Code.BAD_REQUEST, f"the session's name has {len(name):,} characters; the limit is "
+                                        f"{limits.session_name_characters_max} (limits.session_name_characters_max)")
+
+
+def check_find(packet: Find, limits: Limits) -> None:
+    """Refuse a search that is none."""
+    if packet.queue:
+        check_queue(packet.queue, limits)
+    if not 1 <= packet.limit <= limits.found_messages_max:
+        raise Refusal(Code.BAD_REQUEST, f"a page of {packet.limit:,} messages; 1 to {limits.found_messages_max:,} are "
+                                        "allowed (limits.found_messages_max)")
+    if not 0 <= packet.since <= MOMENT_MAX or not 0 <= packet.before <= MOMENT_MAX:
+        raise Refusal(Code.BAD_REQUEST, f"drawn from {packet.since} until before {packet.before} ms since 1970; 0 to "
+                                        f"{MOMENT_MAX} are allowed")
+    if not set(packet.states) <= _FOUND_STATES:
+        raise Refusal(Code.BAD_REQUEST, f"states {sorted(packet.states)}; {sorted(_FOUND_STATES)} are allowed")
+    if len(packet.headers) > limits.headers_max or len(packet.after) > KEY_BYTES_MAX:
+        raise Refusal(Code.BAD_REQUEST, f"{len(packet.headers):,} headers and a place of {len(packet.after):,} bytes; "
+                                        f"the limits are {limits.headers_max} and {KEY_BYTES_MAX}")
+    if packet.ids:
+        check_number(len(packet.ids), limits.found_messages_max, "ids", "found_messages_max")
+        check_ids(packet.ids)
 
 
 def check_bucket(bucket: int, settings: Agreed) -> None:
@@ -208,6 +247,13 @@ def check_ids(message_ids: Sequence[bytes]) -> None:
         if not is_id(message_id):
             raise Refusal(Code.BAD_REQUEST, f"an id has {ID_BYTES} bytes and begins with its version, 1; this has "
                                             f"{len(message_id)}: {message_id[:ID_BYTES].hex()}")
+
+
+def check_guards(packet: Cancel | Requeue | Purge | Erase) -> None:
+    """Refuse a request that says of some of its letters only how often they were requeued."""
+    if isinstance(packet, Requeue | Purge) and packet.requeued and len(packet.requeued) != len(packet.ids):
+        raise Refusal(Code.BAD_REQUEST, f"{len(packet.ids):,} dead letters, and of {len(packet.requeued):,} it is said "
+                                        "how often they were requeued: say it of each, or of none")
 
 
 def check_once(message_ids: Sequence[bytes]) -> None:

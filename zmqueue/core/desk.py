@@ -11,6 +11,7 @@ from typing import Protocol
 
 from zmqueue.core.asks import Questions
 from zmqueue.core.endings import Endings
+from zmqueue.core.finding import Finding
 from zmqueue.core.following import Followers
 from zmqueue.core.grants import Grants
 from zmqueue.core.intake import Intake
@@ -25,9 +26,12 @@ from zmqueue.core.operations import (
     Leased,
     Operation,
     Progressed,
+    Purged,
+    Requeued,
     Returned,
     Ripened,
     Settled,
+    State,
     Why,
     messages_of,
 )
@@ -55,6 +59,10 @@ class Hall(Protocol):
         """A message that the session has leased is cancelled."""
         ...
 
+    def name_of(self, session: bytes) -> str:
+        """What a session calls itself; "": that is not known here."""
+        ...
+
     def risen(self, queues: Sequence[str]) -> None:
         """These queues got something to hand out."""
         ...
@@ -73,6 +81,7 @@ class Desk:
         self.questions = Questions(self.ledger)
         self.followers = Followers(self.ledger)
         self.wishes = Wishes(self.ledger)
+        self.finding = Finding(self.ledger, hall)
         self._office = office
         self._hall = hall
         self._replica = replica
@@ -121,6 +130,8 @@ class Desk:
             case Settled() | Returned():
                 for message_id in ids:
                     self.ledger.holdings.end(message_id)
+                if self.ledger.mending:
+                    self._laid_down(operation, ids, now)
                 self.ledger.unwanted.difference_update(ids)
                 self._ended(ids, now)
             case Cancelled():
@@ -130,6 +141,8 @@ class Desk:
                 self._ended(ids, now)
             case Progressed():
                 self.followers.changed(ids, now)
+            case Requeued() | Purged() | Forgotten():
+                self.grants.rested(ids)
             case Extended():
                 self.ledger.holdings.extend(operation.leases, operation.until)
             case _:
@@ -138,14 +151,23 @@ class Desk:
 
     def _leased(self, seq: int, operation: Leased, now: float) -> None:
         session, request, until = operation.session, operation.request, operation.until
-        self.ledger.holdings.add(operation.grants, until, session, request)
-        if not self.grants.applied(seq):
+        self.ledger.holdings.add(operation.grants, until, session, request, operation.at)
+        if not self.grants.applied(seq, operation):
             self._hall.inherited(((session, request),), now)
 
     def _ended(self, ids: Sequence[bytes], now: float) -> None:
         """Some of these messages may have ended: whoever waits for that is told."""
         self.questions.changed(ids, now)
         self.followers.changed(ids, now)
+
+    def _laid_down(self, operation: Settled | Returned, ids: Sequence[bytes], now: float) -> None:
+        """Dead letters among them that lie where they lay are not handed out again at once, but for those on which
+        nobody began: else a worker that cannot repair one would have it in hand again and again."""
+        begun = isinstance(operation, Settled) or operation.why in (Why.EXPIRED, Why.SESSION_LOST)
+        for message_id in ids:
+            queue = self.ledger.mending.pop(message_id, None)
+            if queue is not None and begun and self.ledger.machine.record(message_id).state is State.DEAD:
+                self.grants.rest(queue, message_id, now + self._office.limits.letter_rest_s)
 
     def _cancelled(self, ids: Sequence[bytes]) -> None:
         """Those of them that are leased: their handlers are told at once, and again with each sign of life."""
@@ -182,6 +204,7 @@ class Desk:
             self.endings.take_back(unlocked, Why.EXPIRED, now)
         self.questions.tick(now)
         self.followers.tick(now)
+        self.grants.tick(now)
         if self._idle(Expired):
             late = ledger.machine.expiring(self._office.wall, limits.ripened_batch_max)
             if ids := ledger.unlocked(late):

@@ -24,6 +24,7 @@ from zmqueue.core.packets import (
     EndSession,
     Erase,
     Extend,
+    Find,
     Follow,
     GetQueues,
     GiveBack,
@@ -43,7 +44,7 @@ from zmqueue.core.state import ClusterState
 if TYPE_CHECKING:
     from zmqueue.core.replication import Replica
 
-Queued = Submit | Ask | Settling | Extend | GiveBack | Cancel | Requeue | Purge | Erase | Progress | Follow
+Queued = Submit | Ask | Settling | Extend | GiveBack | Cancel | Requeue | Purge | Erase | Progress | Follow | Find
 """The requests about one bucket."""
 
 Handled = Queued | Lease | Keepalive | Watch | EndSession | GetQueues
@@ -99,7 +100,7 @@ class Front:
     def _handle(self, client: bytes, packet: Handled, now: float) -> None:
         match packet:
             case (Submit() | Ask() | Settling() | Extend() | GiveBack() | Cancel() | Requeue() | Purge() | Erase()
-                  | Progress() | Follow()):
+                  | Progress() | Follow() | Find()):
                 self._to_desk(client, packet, now)
             case Lease():
                 self._leasing.lease(client, packet, now)
@@ -154,7 +155,13 @@ class Front:
                 checks.check_number(len(packet.ids), office.limits.settles_max, "messages", "settles_max")
                 checks.check_ids(packet.ids)
                 self._check_place(packet.ids, packet.bucket)
+                checks.check_guards(packet)
                 desk.wishes.wish(client, packet, now)
+            case Find():
+                office.check_room()
+                checks.check_find(packet, office.limits)
+                self._check_place(packet.ids, packet.bucket)
+                desk.finding.find(client, packet, now)
             case Progress():
                 checks.check_ids((packet.id,))
                 office.check_room(checks.check_events(packet.events, office.limits))
@@ -187,7 +194,8 @@ class Front:
                 if of_bucket[State.READY]:
                     oldest[queue] = max(oldest.get(queue, -1), machine.waited(queue, self.office.wall))
         return tuple(QueueDepth(queue, number[State.READY] + number[State.BEHIND], number[State.DELAYED],
-                                number[State.LEASED], number[State.DEAD], oldest.get(queue, -1),
+                                number[State.LEASED], number[State.DEAD] + number[State.MENDING],
+                                oldest.get(queue, -1),
                                 *self.office.rates.last(queue, now))
                      for queue, number in sorted(counts.items()))
 

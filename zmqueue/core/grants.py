@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
+from zmqueue.core import letters
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.operations import Leased, State
 from zmqueue.core.packets import Grant
@@ -14,19 +16,28 @@ _PAGE_MIN = 16
 """Ready rows looked at in one scan, at least: some of them may be locked."""
 
 
+_RESTED_MAX = 1_000
+"""Dead letters that stop resting in one tick."""
+
+
 class Grants:
     """What one bucket hands out."""
 
-    __slots__ = ("_inherited", "_ledger", "_picked", "_picks")
+    __slots__ = ("_inherited", "_ledger", "_picked", "_picks", "_resting")
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._inherited: dict[int, bytes] = {}         # Leased of an earlier term, uncommitted -> its session
         self._picks: dict[int, tuple[str, int]] = {}   # uncommitted Leased -> (queue, how many ready ones it takes)
         self._picked: dict[str, int] = {}              # by queue: the sum of those
+        self._resting: dict[bytes, tuple[str, float]] = {}     # dead letter -> (its queue, until when, seconds)
 
     def available(self, queue: str) -> int:
-        """How many messages could be handed out now: ready, and in no uncommitted lease; none of a paused queue."""
+        """How many messages could be handed out now: ready, and in no uncommitted lease; none of a paused queue. Of
+        dead letters (`letters`), as many as lie there and do not rest."""
+        if (dead := letters.queue_of(queue)) is not None:
+            resting = sum(of == dead for of, _ in self._resting.values())
+            return self._ledger.machine.count(dead, State.DEAD) - self._picked.get(queue, 0) - resting
         if self._ledger.office.policy(queue).paused:
             return 0
         return self._ledger.machine.count(queue, State.READY) - self._picked.get(queue, 0)
@@ -37,6 +48,8 @@ class Grants:
         The search begins behind what earlier picks took and is not applied yet: looking at all of those again each
         time would cost the square of what is in flight.
         """
+        if (dead := letters.queue_of(queue)) is not None:
+            return self._pick_letters(dead, most, size_max)
         machine, locks, fronts = self._ledger.machine, self._ledger.locks, self._ledger.machine.fronts
         grants: list[Grant] = []
         size, start, page_size = 0, fronts.get(queue), max(most, _PAGE_MIN)
@@ -56,6 +69,23 @@ class Grants:
                 break
         if start is not None:
             fronts[queue] = start
+        return grants
+
+    def _pick_letters(self, queue: str, most: int, size_max: int) -> list[Grant]:
+        """The same of dead letters, in the order of their submit."""
+        machine, locks = self._ledger.machine, self._ledger.locks
+        grants: list[Grant] = []
+        size, start, page_size = 0, None, max(most, _PAGE_MIN)
+        while page := machine.letters(queue, start, page_size):
+            for key, message_id in page:
+                start = key + b"\x00"
+                if message_id in locks or message_id in self._resting:
+                    continue
+                (submission, options), record = machine.body(message_id), machine.record(message_id)
+                size += len(submission.payload)
+                if len(grants) == most or (grants and size > size_max):
+                    return grants
+                grants.append(Grant(submission, record.fencing + 1, record.deliveries, record.error, options))
         return grants
 
     def _grant(self, message_id: bytes, fencing: int) -> Grant | None:
@@ -88,16 +118,41 @@ class Grants:
         """True while a lease of the session is in the inherited tail: its request is not to be granted again (Q5)."""
         return session in self._inherited.values()
 
-    def applied(self, seq: int) -> bool:
+    def applied(self, seq: int, operation: Leased) -> bool:
         """A Leased is applied; False: it was not of this term, but inherited."""
         self._inherited.pop(seq, None)
+        machine, mending = self._ledger.machine, self._ledger.mending
         queue, number = self._picks.pop(seq, ("", 0))
         if not number:
+            for message_id, _ in operation.grants:
+                if (record := machine.record(message_id)).state is State.MENDING:
+                    mending[message_id] = record.queue
             return False
+        if (dead := letters.queue_of(queue)) is not None:
+            mending.update((message_id, dead) for message_id, _ in operation.grants)
         self._picked[queue] -= number
         if not self._picked[queue]:
             del self._picked[queue]
         return True
+
+    # --- dead letters that were in hand in vain ---
+
+    def rest(self, queue: str, message_id: bytes, until: float) -> None:
+        """It lies where it lay, and is handed out again only after that moment, by this primary."""
+        self._resting[message_id] = (queue, until)
+
+    def rested(self, ids: Sequence[bytes]) -> None:
+        """They do not lie there any more."""
+        if self._resting:
+            for message_id in ids:
+                self._resting.pop(message_id, None)
+
+    def tick(self, now: float) -> None:
+        """Some have rested long enough. They began to rest one after another, for equal times."""
+        for message_id, (_, until) in list(islice(self._resting.items(), _RESTED_MAX)):
+            if until > now:
+                break
+            del self._resting[message_id]
 
     def granted(self, session: bytes, number: int, now: float) -> tuple[list[Grant], int]:
         """What a lease request was granted here before and still holds, and how many ms of it are left at least."""
@@ -117,3 +172,4 @@ class Grants:
         self._inherited.clear()
         self._picks.clear()
         self._picked.clear()
+        self._resting.clear()

@@ -22,6 +22,7 @@ class Holding(NamedTuple):
     until: int                 # bucket time
     session: bytes
     request: int               # the session's number for the lease request that it answered
+    since: int = -1            # bucket time of the lease; -1: granted by an earlier primary, which did not tell
 
 
 class Holdings:
@@ -48,10 +49,10 @@ class Holdings:
         """The lease on a message, if there is one."""
         return self._leases.get(message_id)
 
-    def add(self, leases: Sequence[Held], until: int, session: bytes, request: int) -> None:
+    def add(self, leases: Sequence[Held], until: int, session: bytes, request: int, since: int = -1) -> None:
         """Messages were leased together: one deadline for all of them."""
         for message_id, fencing in leases:
-            self._leases[message_id] = Holding(fencing, until, session, request)
+            self._leases[message_id] = Holding(fencing, until, session, request, since)
         self._by_session.setdefault(session, set()).update([message_id for message_id, _ in leases])
         self._deadlines.add(until, (until, leases))
 

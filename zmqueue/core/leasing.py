@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from zmqueue.core import checks
+from zmqueue.core import checks, letters
 from zmqueue.core.desk import Desk
 from zmqueue.core.gathering import Granting, Parting, Reassuring
 from zmqueue.core.ids import bucket_of
@@ -30,6 +30,7 @@ from zmqueue.core.packets import (
 )
 from zmqueue.core.sessions import Session, Sessions
 from zmqueue.core.watchers import Watchers
+from zmqueue.core.wishes import check_generation
 
 
 class _Claims(NamedTuple):
@@ -81,6 +82,11 @@ class Leasing:
         if known is not None and known.client:
             self._office.reply(known.client, Alive(0, (), (lease,)))
 
+    def name_of(self, session: bytes) -> str:
+        """What a session calls itself; "": it did not say, or was not heard here yet."""
+        known = self.sessions.get(session)
+        return known.name if known is not None else ""
+
     def risen(self, queues: Sequence[str]) -> None:
         """These queues got something to hand out."""
         for queue in queues:
@@ -92,12 +98,16 @@ class Leasing:
     def lease(self, client: bytes, packet: Lease, now: float) -> None:
         """Hand out at most `max` messages now; none is an answer too, and given at once."""
         office, limits = self._office, self._office.limits
-        checks.check_queue(packet.queue, limits)
+        checks.check_line(packet.queue, limits)
+        if letters.queue_of(packet.queue) is not None:
+            check_generation(office.settings.generation)
         checks.check_session(packet.session, limits)
+        checks.check_session_name(packet.name, limits)
         lease_ms = checks.check_lease_ms(packet.lease, office.settings, limits)
         if packet.max < 1:
             raise Refusal(Code.BAD_REQUEST, f"a lease of at most {packet.max} messages; at least 1")
         session = self._hear(packet.session, client, now)
+        session.name = packet.name or session.name
         pending = session.granting.get(packet.number)
         if pending is not None:                # a repeat overtook the answer: one answer, to the newer request
             pending.client, pending.request = client, packet.request
@@ -158,7 +168,9 @@ class Leasing:
         """The session lives. Renew what it asks to renew, take back what it does not list, tell what it lost (Q5)."""
         office = self._office
         checks.check_session(packet.session, office.limits)
-        self._hear(packet.session, client, now)        # whatever else is wrong: it lives
+        session = self._hear(packet.session, client, now)      # whatever else is wrong: it lives
+        checks.check_session_name(packet.name, office.limits)
+        session.name = packet.name or session.name
         if packet.holds:
             checks.check_leases([(message_id, fencing) for message_id, fencing, _ in packet.holds], office.limits)
         office.check_room()
@@ -243,7 +255,7 @@ class Leasing:
             raise Refusal(Code.BAD_REQUEST, f"{len(packet.queues):,} queues in one watch; the limit is "
                                             f"{limits.watched_queues_max:,} (limits.watched_queues_max)")
         for queue in packet.queues:
-            checks.check_queue(queue, limits)
+            checks.check_line(queue, limits)
         self._hear(packet.session, client, now)
         self.watchers.watch(packet.session, packet.queues)
         for queue in packet.queues:

@@ -12,7 +12,7 @@ from zmqueue.core.checks import Fault
 from zmqueue.core.holdings import Holdings
 from zmqueue.core.machine import Machine
 from zmqueue.core.office import Office
-from zmqueue.core.operations import Held, Leased, Operation, messages_of
+from zmqueue.core.operations import Held, Leased, Operation, State, messages_of
 from zmqueue.core.packets import Confirmed
 from zmqueue.core.records import Special
 from zmqueue.core.replication import Replica
@@ -22,7 +22,7 @@ from zmqueue.core.waiting import Answering, Waiter, Waiting
 class Ledger:
     """One bucket's locks, leases and waiters, and the way into its log."""
 
-    __slots__ = ("bucket", "holdings", "locks", "machine", "office", "replica", "unwanted", "waiting")
+    __slots__ = ("bucket", "holdings", "locks", "machine", "mending", "office", "replica", "unwanted", "waiting")
 
     def __init__(self, office: Office, replica: Replica) -> None:
         self.bucket = replica.bucket
@@ -32,6 +32,7 @@ class Ledger:
         self.locks: dict[bytes, int] = {}          # message -> the last uncommitted entry that names it
         self.holdings = Holdings()                 # applied leases,
         self.unwanted: set[bytes] = set()          # and those of their messages that are cancelled
+        self.mending: dict[bytes, str] = {}        # and dead letters that are leased, with their queue
         self.waiting = Waiting(office, replica)
 
     def close(self) -> None:
@@ -39,6 +40,7 @@ class Ledger:
         self.locks.clear()
         self.holdings.clear()
         self.unwanted.clear()
+        self.mending.clear()
         self.waiting.begin(self.replica.commit)
 
     def open(self) -> list[tuple[int, Leased]]:
@@ -54,6 +56,8 @@ class Ledger:
             self.holdings.add(((message_id, record.fencing),), record.until, record.session, record.request)
             if isinstance(record, Special) and record.cancelling:
                 self.unwanted.add(message_id)
+            if record.state is State.MENDING:
+                self.mending[message_id] = record.queue
         return [(seq, operation) for seq, operation in tail if isinstance(operation, Leased)]
 
     def append(self, operation: Operation, ids: Collection[bytes], now: float) -> int:

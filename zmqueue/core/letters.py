@@ -27,6 +27,11 @@ def name_of(queue: str) -> str:
     return queue + SUFFIX
 
 
+def queue_of(line: str) -> str | None:
+    """The queue whose dead letters are called so; None where the name is a queue's own."""
+    return line.removesuffix(SUFFIX) if line.endswith(SUFFIX) else None
+
+
 def put(steps: Steps, key: bytes, record: Record) -> None:
     """It lies among the dead letters of its queue."""
     steps.tables.put(Table.DEAD, _place(steps, record), key[keys.COPY_BYTES:])

@@ -35,12 +35,20 @@ class Limits:
     events_told_bytes_max: int = MiB           # and their bytes: whoever wants more asks again
     delay_ms_max: int = 3_660 * DAY_MS         # ten years: beyond, somebody mixed up his units
 
+    # --- one page of a search: a few ms, and what its answer takes in memory and on the wire
+    find_rows_max: int = 500                   # messages looked at, whether they are meant or not
+    find_bytes_max: int = 4 * MiB              # of their rows
+    found_messages_max: int = 1_000            # in one page; also ids in one Find
+    found_bytes_max: int = 1 * MiB             # payloads in one page, but at least one message
+
     # --- leases
     lease_messages_max: int = 1_000            # one answer: more at once only rests in the worker
     granted_bytes_max: int = 8 * MiB           # payloads of one answer: fewer messages when they are large
     granting_bytes_max: int = 128 * MiB        # payloads of all answers that wait for their commit on this node
     lease_ms_min: int = 100                    # below that, a lease ends on the way to its worker
+    letter_rest_s: float = 10.0                # a dead letter that was in hand in vain: not again at once, for ever
     lease_ms_max: int = DAY_MS                 # longer work renews its lease through its session
+    session_name_characters_max: int = 128     # what a session calls itself: for people to look at
     session_bytes: int = 16                    # exactly: unguessable, drawn by the worker
 
     # --- what waits in this node's memory

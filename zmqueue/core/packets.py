@@ -296,7 +296,7 @@ class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=34, gc=False):
 
 class Requeue(msgspec.Struct, array_like=True, frozen=True, tag=35, gc=False):
     """Give these dead letters, all of one bucket, another try. Answered with Confirmed. Repeatable: `requeued` says
-    how often each was requeued when it was found (none at all: whatever), and one that was again since is done."""
+    how often each was requeued when it was found (none at all, or -1: whatever); one that was again since is done."""
 
     request: int
     bucket: int
@@ -548,7 +548,7 @@ class FoundMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
     payload: bytes = b""
     size: int = 0                          # of the payload, bytes; 0, too, where there is none any more
     requeued: int = 0                      # how often it was given another try as a dead letter
-    history: tuple[tuple[int, int, str], ...] = ()   # (ms since, how it ended, error) of its last deliveries that failed
+    history: tuple[tuple[int, int, str], ...] = ()   # (ms since, Fate, error) of its last failed deliveries
     worker: str = ""                       # what the session that has leased it calls itself
     held: int = -1                         # ms since it was leased; -1: not known here (or it is not)
 

@@ -130,6 +130,11 @@ class Rows:
         found = self._view.scan(Table.READY, start or first, end, limit)
         return [(key, *waiting_of(value)) for key, value in found]
 
+    def letters(self, queue: str, start: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        """At most `limit` dead letters of the queue, in the order of their submit: (key, id). `start`: as above."""
+        first, end = span(keys.queue_prefix(self._prefix, queue))
+        return self._view.scan(Table.DEAD, start or first, end, limit)
+
     def waited(self, queue: str, wall: int) -> int:
         """How long ago the message at the front was drawn, ms; -1 where none is ready."""
         front = self.ready(queue, None, 1)

@@ -25,11 +25,12 @@ _FORGET_AFTER = 3
 class Session:
     """One worker's session, as one node knows it."""
 
-    __slots__ = ("client", "ended", "granting", "heard", "highest", "id")
+    __slots__ = ("client", "ended", "granting", "heard", "highest", "id", "name")
 
     def __init__(self, session_id: bytes, now: float) -> None:
         self.id = session_id
         self.client = b""              # where it was last heard from; none yet where its leases were inherited
+        self.name = ""                 # what it calls itself
         self.heard = now
         self.highest = -1              # of its lease requests here: a lower number is a repeat (Q5)
         self.ended = False             # by its own word

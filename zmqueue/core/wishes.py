@@ -36,7 +36,7 @@ class Wishes:
             return
         wanted, faults = [], []
         for index, message_id in enumerate(packet.ids):
-            match _judge(packet, ledger.machine.find(message_id)):
+            match _judge(packet, index, ledger.machine.find(message_id)):
                 case True:
                     wanted.append(message_id)
                 case (code, text):
@@ -110,7 +110,7 @@ def check_generation(generation: int) -> None:
 _Verdict = tuple[int, str]
 
 
-def _judge(packet: Wish, record: Record | None) -> bool | _Verdict:
+def _judge(packet: Wish, index: int, record: Record | None) -> bool | _Verdict:
     """True: to be done; False: it is so already; else why it cannot be."""
     if record is None:
         return _UNKNOWN
@@ -121,12 +121,14 @@ def _judge(packet: Wish, record: Record | None) -> bool | _Verdict:
                 return not (isinstance(record, Special) and record.cancelling)
             return False if state is State.CANCELLED else _cannot(state, "it has ended, and cannot be cancelled")
         case Requeue():
-            if not state.terminal:
+            if not state.terminal or _since(packet, index, record):
                 return False
             return True if state is State.DEAD else _cannot(state, "only dead letters are requeued")
         case Purge():
             if state is State.PURGED:
                 return False
+            if _since(packet, index, record):
+                return Code.ENDED, "the message was requeued since it was found: look again"
             return True if state is State.DEAD else _cannot(state, "only dead letters are purged")
         case Erase():
             if state is not State.DONE:
@@ -134,7 +136,16 @@ def _judge(packet: Wish, record: Record | None) -> bool | _Verdict:
             return not (isinstance(record, Special) and record.keep == ERASED)
 
 
+def _since(packet: Requeue | Purge, index: int, record: Record) -> bool:
+    """True where the letter was requeued since it was found: a repeat must not take it for the one that was meant."""
+    if not packet.requeued or packet.requeued[index] < 0:
+        return False
+    return (record.requeued if isinstance(record, Special) else 0) > packet.requeued[index]
+
+
 def _cannot(state: State, why: str) -> _Verdict:
+    if state is State.MENDING:
+        return Code.ENDED, "the dead letter is leased by somebody who looks at it: try again when that has ended"
     return Code.ENDED, f"the message is {state.name.lower()}: {why}"
 
 
