@@ -89,6 +89,7 @@ class FakeReplica:
         self.commit = 0
         self.log: list[Operation] = []
         self.machine = Machine(tables, bucket + 1)
+        self.generation = 1
         self.enough = True
         self.short_peer = ""
         self.halted = ""
@@ -156,6 +157,7 @@ class Node:
         self.state = found("c", agreed, Member(1, "0" * 16, 1, 0, "tcp://a", "tcp://b", Status.UP, True))
         self.effects = Effects()
         self.front = Front(self.effects, self.state, limits)
+        self.front.post.me = "0" * 16
         self.tables = FakeTables()
         self.replicas = [FakeReplica(bucket, self.tables) for bucket in range(buckets)]
         self.now = 100.0
@@ -186,10 +188,12 @@ class Node:
         self.front.handle(client, cast(Handled, decoded), self.now, self.wall)
 
     def settle_down(self) -> None:
-        """Everything commits."""
+        """Everything commits, and what buckets send each other arrives."""
+        self.front.finish(self.now)
         while any(replica.commit < replica.end or replica._passed < replica._rid for replica in self.replicas):
             for replica in self.replicas:
                 replica.settle_down(self.now)
+            self.front.finish(self.now)
 
     def replies(self, client: bytes = b"c") -> list[Reply]:
         """What was sent to a client since the last time it was looked at."""

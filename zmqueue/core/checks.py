@@ -118,7 +118,7 @@ def check_submit(messages: Sequence[Submission], bucket: int, wall: int, setting
                 or not 0 <= message.due <= latest or not 0 <= message.attempts <= ATTEMPTS_MAX
                 or not 0 <= message.kind <= KIND_MAX):
             size += _headers_bytes(message)
-            fault = _fault(message, bucket, first, end, latest, largest, limits)
+            fault = submission_fault(message, bucket, first, end, latest, largest, limits)
             if fault:
                 faults.append((index, *fault))
     if size > limits.submit_bytes_max:
@@ -131,7 +131,7 @@ def _headers_bytes(message: Submission) -> int:
     return sum(len(name.encode()) + len(value.encode()) for name, value in message.headers)
 
 
-def _fault(message: Submission, bucket: int, first: int, end: int, latest: int, largest: int,
+def submission_fault(message: Submission, bucket: int, first: int, end: int, latest: int, largest: int,
            limits: Limits) -> tuple[int, str] | None:
     """What is wrong with one message; None: nothing."""
     if not is_id(message.id):

@@ -42,19 +42,25 @@ def choose(packet: Submit, office: Office, faults: list[Fault]) -> Choice:
         if index in faulty:
             continue
         options = said.get(index, NO_OPTIONS)
-        if fault := _fault(message, options, wall, office.limits):
+        if fault := options_fault(message, options, wall, office.limits):
             faults.append((index, Code.BAD_REQUEST, fault))
             continue
-        if policy.expires_ms and not options.expires:
-            options = replace(options, expires=max(wall, message.due) + policy.expires_ms)
-        if policy.deadline_ms and not options.deadline:
-            options = replace(options, deadline=policy.deadline_ms)
-        if options != NO_OPTIONS:
-            choice[message.id] = options
+        if (complete := completed(message, options, policy, wall)) is not None:
+            choice[message.id] = complete
     return choice
 
 
-def _fault(message: Submission, options: Options, wall: int, limits: Limits) -> str:
+def completed(message: Submission, options: Options | None, policy: Policy, wall: int) -> Options | None:
+    """A message's options with what its queue says where its submitter says nothing; None: there are none."""
+    options = options or NO_OPTIONS
+    if policy.expires_ms and not options.expires:
+        options = replace(options, expires=max(wall, message.due) + policy.expires_ms)
+    if policy.deadline_ms and not options.deadline:
+        options = replace(options, deadline=policy.deadline_ms)
+    return None if options == NO_OPTIONS else options
+
+
+def options_fault(message: Submission, options: Options, wall: int, limits: Limits) -> str:
     """What is wrong with one message's options; "": nothing."""
     latest = wall + limits.delay_ms_max
     if not 0 <= options.expires <= latest:

@@ -13,12 +13,14 @@ from zmqueue.core.asks import Questions
 from zmqueue.core.endings import Endings
 from zmqueue.core.finding import Finding
 from zmqueue.core.following import Followers
+from zmqueue.core.forwarding import Post, Sending
 from zmqueue.core.grants import Grants
 from zmqueue.core.intake import Intake
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.office import Office
 from zmqueue.core.operations import (
     Cancelled,
+    Delivered,
     Expired,
     Extended,
     Forgotten,
@@ -35,6 +37,7 @@ from zmqueue.core.operations import (
     Why,
     messages_of,
 )
+from zmqueue.core.reception import Reception
 from zmqueue.core.replication import Replica, Role
 from zmqueue.core.wishes import Wishes
 
@@ -71,7 +74,7 @@ class Hall(Protocol):
 class Desk:
     """One bucket's desk; a `Listener` of its replica."""
 
-    def __init__(self, office: Office, hall: Hall, replica: Replica) -> None:
+    def __init__(self, office: Office, hall: Hall, replica: Replica, post: Post) -> None:
         self.bucket = replica.bucket
         self.serving = False
         self.ledger = Ledger(office, replica)
@@ -81,6 +84,8 @@ class Desk:
         self.questions = Questions(self.ledger)
         self.followers = Followers(self.ledger)
         self.wishes = Wishes(self.ledger)
+        self.sending = Sending(self.ledger, post)
+        self.reception = Reception(self.intake, self.ledger, post)
         self.finding = Finding(self.ledger, hall)
         self._office = office
         self._hall = hall
@@ -101,6 +106,8 @@ class Desk:
         self.ledger.close()
         self.grants.clear()
         self.questions.clear()
+        self.sending.close()
+        self.reception.close()
         self.followers.clear()
         self._chores.clear()
         self._forget_at = 0.0
@@ -108,6 +115,7 @@ class Desk:
             self._hall.closed(self)
             return
         tail = self.ledger.open()
+        self.sending.open()
         self.grants.inherit(tail)
         self.serving = True
         self._hall.opened(self, now)
@@ -119,6 +127,7 @@ class Desk:
         """An entry is committed and applied: unlock its messages, follow its leases, let its answer go."""
         if not self.serving:
             self._replica.machine.risen.clear()
+            self._replica.machine.posted.clear()
             self._replica.machine.tally.clear()
             return
         ids = messages_of(operation)
@@ -145,6 +154,8 @@ class Desk:
                 self.grants.rested(ids)
             case Extended():
                 self.ledger.holdings.extend(operation.leases, operation.until)
+            case Delivered():
+                self.sending.delivered(operation, now)
             case _:
                 pass
         self.ledger.waiting.applied(seq, now)
@@ -184,6 +195,7 @@ class Desk:
         self.ledger.waiting.progressed(now)
         self.questions.progressed(now)
         self.followers.progressed(now)
+        self.sending.posted(now)
         risen = self.ledger.machine.risen
         if risen:
             queues = sorted(risen)
@@ -204,6 +216,7 @@ class Desk:
             self.endings.take_back(unlocked, Why.EXPIRED, now)
         self.questions.tick(now)
         self.followers.tick(now)
+        self.sending.tick(now)
         self.grants.tick(now)
         if self._idle(Expired):
             late = ledger.machine.expiring(self._office.wall, limits.ripened_batch_max)

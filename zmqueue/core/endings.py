@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
+from zmqueue.core.carrying import faults_of, parcels_bytes
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.operations import AS_QUEUE_SAYS, Extended, Held, How, Returned, Rules, Settle, Settled, Why
 from zmqueue.core.packets import Code, Extend, GiveBack, Settling
@@ -35,7 +38,7 @@ class Endings:
         if seq := ledger.locked_until([settle.id for settle in packet.settles]):
             ledger.waiting.add(_Again(self, client, packet, size), now, seq=seq)
             return
-        accepted, late = packet.settles, {}
+        accepted, late = packet.settles, dict[int, tuple[int, str] | None](faults_of(packet.settles, self._office))
         for index, settle in enumerate(packet.settles):
             holding = ledger.holdings.get(settle.id)
             if holding is None or holding.fencing != settle.fencing:
@@ -68,6 +71,9 @@ class Endings:
         ids = [settle.id for settle in settles]
         operation = Settled(ledger.replica.at(now), settles, due, office.settings.deliveries_max, office.keep_ms(),
                             self._rules(ids))
+        if carried := sum(len(settle.then) for settle in settles):
+            operation = replace(operation, generation=ledger.replica.generation, buckets=office.settings.buckets)
+            office.will_write(parcels_bytes(settles, office), carried)
         return ledger.append(operation, ids, now)
 
     def _rules(self, ids: Sequence[bytes]) -> Rules:

@@ -35,6 +35,7 @@ from zmqueue.core.packets import (
     EndSession,
     Envelope,
     Extend,
+    Forward,
     GetCopy,
     GetMembers,
     GetQueues,
@@ -55,6 +56,7 @@ from zmqueue.core.packets import (
     SnapMore,
     StateReply,
     Submit,
+    Taken,
     Watch,
 )
 from zmqueue.core.replication import Replica, Replication, Role
@@ -92,6 +94,7 @@ _STOOD_STILL = ("this node stood still (its process was stopped, its machine sle
 
 _CONSENSUS = (Hello, StateIs, Want, Prepare, Promise, Accept, Accepted, Nack, Join)
 _REPLICATION = (Append, Ack, Nak, Lost, Ahead, Snap, SnapMore, Differs)
+_MAIL = (Forward, Taken)
 _FOR_FRONT = Handled.__args__
 
 
@@ -202,6 +205,9 @@ class Engine:
                 self._replicate(sender, packet, now)
             elif isinstance(packet, _CONSENSUS):
                 self.agreement.handle(sender, packet, now)
+            elif isinstance(packet, _MAIL) and self.front is not None:
+                self.front.office.wall = wall
+                self.front.forwarded(sender, packet, now)
 
     def _is_ours(self, envelope: Envelope, packets: Sequence[Packet]) -> bool:
         state = self.state
@@ -410,6 +416,8 @@ class Engine:
         host = self.host
         if host is None:
             return
+        assert self.front is not None
+        self.front.finish(now)
         while host.touched:
             buckets = sorted(host.touched)
             host.touched.clear()
@@ -458,6 +466,7 @@ class Engine:
             self.host = Host(number, self.config.incarnation, self._tables, self.effects, copies, self.agreement.want)
             self.scrub = Scrub(self.host, now)
             self.front = Front(self.effects, state, self.config.limits)
+            self.front.post.me = self.config.id
             self.disk_has(self._room)
             for bucket in range(state.buckets):
                 self._open(bucket)

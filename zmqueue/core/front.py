@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from zmqueue.core import checks
+from zmqueue.core.carrying import parcels_bytes
 from zmqueue.core.desk import Desk
 from zmqueue.core.effects import Effects
+from zmqueue.core.forwarding import Post
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.leasing import Leasing
 from zmqueue.core.limits import DEFAULT, Limits
@@ -26,10 +28,12 @@ from zmqueue.core.packets import (
     Extend,
     Find,
     Follow,
+    Forward,
     GetQueues,
     GiveBack,
     Keepalive,
     Lease,
+    Mail,
     Progress,
     Purge,
     QueueDepth,
@@ -57,7 +61,9 @@ class Front:
     def __init__(self, effects: Effects, state: ClusterState, limits: Limits = DEFAULT) -> None:
         self.office = Office(effects, limits, state.settings)
         self.desks: dict[int, Desk] = {}               # every bucket of which this node has a copy
+        self.post = Post(effects, state, limits)       # from bucket to bucket
         self._leasing = Leasing(self.office)
+        self._state = state
         self.agreed(state)
 
     # --- what the engine tells ---
@@ -68,12 +74,14 @@ class Front:
         self.office.settings = state.settings
         self.office.policies = state.policies
         self.office.epoch = state.epoch
+        self._state = state
+        self.post.agreed(state)
         self._leasing.risen([queue for queue, policy in before.items()
                              if policy.paused and not state.policy(queue).paused])
 
     def open(self, replica: Replica) -> Desk:
         """Make the desk of a replica: its `Listener`."""
-        desk = self.desks[replica.bucket] = Desk(self.office, self._leasing, replica)
+        desk = self.desks[replica.bucket] = Desk(self.office, self._leasing, replica, self.post)
         return desk
 
     def close(self, bucket: int) -> None:
@@ -85,6 +93,28 @@ class Front:
         """Do what is due. To be called every 20 to 50 ms."""
         self.office.wall = wall
         self._leasing.tick(now)
+
+    def forwarded(self, node: str, mail: Mail, now: float) -> None:
+        """Another bucket's primary brings messages for one of here, or says what it took from one of here.
+
+        Only whom the state names is listened to: what others say is late, or of a branch that is given up (C12). They
+        say it again when they, or this node, know better.
+        """
+        here, there = (mail.target, mail.source) if isinstance(mail, Forward) else (mail.source, mail.target)
+        desk = self.desks.get(here)
+        if (desk is None or not desk.serving or not 0 <= there < self._state.buckets
+                or self.post.primary(there) != node):
+            return
+        if isinstance(mail, Forward):
+            desk.reception.take(node, mail, now)
+        else:
+            desk.sending.told(mail, now)
+
+    def finish(self, now: float) -> None:
+        """A turn ends: what buckets of this node sent to buckets of this node arrives."""
+        while received := self.post.received():
+            for mail in received:
+                self.forwarded(self.post.me, mail, now)
 
     def handle(self, client: bytes, packet: Handled, now: float, wall: int) -> None:
         """Answer a client's request, now or when what it needs is committed."""
@@ -130,6 +160,7 @@ class Front:
                 desk.intake.submit(client, packet, now)
             case Settling():
                 size = checks.check_settles(packet.settles, office.settings, office.limits)
+                size += parcels_bytes(packet.settles, office)
                 office.check_room(size)
                 desk.endings.settle(client, packet, size, now)
             case Ask():
@@ -204,6 +235,7 @@ class Front:
         office, leasing = self.office, self._leasing
         return {"requests_pending": office.pending, "pending_bytes": office.pending_bytes,
                 "granting_bytes": office.granting_bytes, "asks_parked": office.asks,
+                "outbox": sum(desk.sending.waiting for desk in leasing.desks()), "outbox_refused": self.post.refused,
                 "sessions": len(leasing.sessions), "watchers": len(leasing.watchers),
                 "serving": len(leasing.desks()), "leases": sum(len(desk.ledger.holdings) for desk in leasing.desks()),
                 "locked": sum(len(desk.ledger.locks) for desk in leasing.desks())}

@@ -49,7 +49,7 @@ class Intake:
                 return
             messages = self._without_known(packet, messages, keyed, known, now)
         if messages:
-            self._check_acceptable(packet.queue, size, len(messages))
+            self.check_acceptable(packet.queue, size, len(messages))
             office.will_write(size, len(messages))
             if any(message.due for message in messages):
                 messages = self._without_past_dues(messages)
@@ -128,7 +128,8 @@ class Intake:
             fresh.clear()
         return tuple(fresh.values()), last
 
-    def _check_acceptable(self, queue: str, size: int, messages: int) -> None:
+    def check_acceptable(self, queue: str, size: int, messages: int) -> None:
+        """Refuse so many new messages for a queue, where it cannot take them now."""
         if reason := self._cannot_take(size, messages):
             raise Refusal(*reason)
         counts, most = self._ledger.machine.counts, self._office.limits.queues_max

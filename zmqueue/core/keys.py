@@ -115,6 +115,11 @@ def in_outbox_key(key: bytes) -> tuple[int, int, int]:
     return target, generation, number
 
 
+def outbox_prefix(prefix: bytes, target: int, generation: int) -> bytes:
+    """What the OUTBOX keys of one link begin with."""
+    return outbox_key(prefix, target, generation, 0)[:-_ORDER.size]
+
+
 def sent_key(prefix: bytes, target: int, generation: int) -> bytes:
     """Where the number of the last message stands that was put into the outbox for a bucket."""
     return prefix + _LINK.pack(b"s", target, generation)

@@ -65,6 +65,12 @@ class Limits:
     ripened_batch_max: int = 1_000             # messages in one Ripened
     forgotten_batch_max: int = 500             # messages in one Forgotten: the least urgent of all
 
+    # --- what settles queue in other buckets (the outbox)
+    parcels_max: int = 10_000                  # in one request to settle: as for messages
+    forwarded_batch_max: int = 500             # messages in one Forward: it becomes one entry at its target
+    forwarded_bytes_max: int = 1 * MiB         # of them together: it shares the network with replication
+    flying_bytes_max: int = 64 * MiB           # sent by this node's buckets and not answered yet
+
     # --- moments, seconds
     sessions_check_s: float = 0.1              # how often silent sessions are looked for
     rehint_s: float = 0.1                      # how often watchers are told again that something is still ready

@@ -9,14 +9,17 @@ from __future__ import annotations
 from typing import assert_never
 from zlib import crc32
 
-from zmqueue.core import groups, keys, letters
+from zmqueue.core import groups, keys, letters, outbox
 from zmqueue.core.operations import (
+    Batch,
     Cancelled,
     Chosen,
+    Delivered,
     Erased,
     Expired,
     Extended,
     Forgotten,
+    Forwarded,
     How,
     Leased,
     Operation,
@@ -62,7 +65,8 @@ class Machine(Steps):
         """Change the rows as the entry `seq` of the log says."""
         match operation:
             case Submitted():
-                self._submitted(seq, operation)
+                self._submitted(keys.order_of(seq, 0), Batch(operation.queue, operation.messages, operation.options),
+                                operation.at)
             case Leased():
                 self._leased(operation)
             case Settled():
@@ -87,18 +91,23 @@ class Machine(Steps):
                 self._erased(operation)
             case Progressed():
                 self._progressed(operation)
+            case Forwarded():
+                self._forwarded(seq, operation)
+            case Delivered():
+                outbox.delivered(self, operation)
             case _:
                 assert_never(operation)
         self.write()
 
     # --- submits ---
 
-    def _submitted(self, seq: int, operation: Submitted) -> None:
-        if operation.options:
-            self._submitted_with_options(seq, operation.queue, operation.messages, operation.options, operation.at)
+    def _submitted(self, first: int, batch: Batch, at: int) -> None:
+        """New messages; `first`: the order of the first one."""
+        queue, messages = batch.queue, batch.messages
+        if batch.options:
+            self._submitted_with_options(first, queue, messages, batch.options, at)
             return
-        prefix, queue, messages = self._prefix, operation.queue, operation.messages
-        body, first = BodyWriter(queue).row, keys.order_of(seq, 0)
+        prefix, body = self._prefix, BodyWriter(queue).row
         line, rank, best = keys.queue_prefix(prefix, queue), keys.rank, keys.PRIORITY_MAX
         self.tables.put_many(Table.BODIES, [
             (prefix + message.id, body(order, message)) for order, message in enumerate(messages, first)])
@@ -116,12 +125,12 @@ class Machine(Steps):
         self.arrive(queue, State.READY, len(ready))
         self.arrive(queue, State.DELAYED, len(messages) - len(ready))
 
-    def _submitted_with_options(self, seq: int, queue: str, messages: tuple[Submission, ...], chosen: Chosen,
+    def _submitted_with_options(self, first: int, queue: str, messages: tuple[Submission, ...], chosen: Chosen,
                                 at: int) -> None:
         """One after another: each has a record from the beginning, but for those without options."""
         writer, options = BodyWriter(queue), dict(chosen)
         for index, message in enumerate(messages):
-            order, key, crc = keys.order_of(seq, index), self._prefix + message.id, crc32(message.id)
+            order, key, crc = first + index, self._prefix + message.id, crc32(message.id)
             own = options.get(index)
             state = State.DELAYED if message.due else State.READY
             self.arrive(queue, state, 1)
@@ -174,6 +183,14 @@ class Machine(Steps):
         else:
             self.put_ready(key, record)
 
+    def _forwarded(self, seq: int, operation: Forwarded) -> None:
+        """The messages and the number of the last one: both in this entry, so that each is taken once (Q4)."""
+        outbox.taken(self, operation)
+        order = keys.order_of(seq, 0)
+        for batch in operation.batches:
+            self._submitted(order, batch, operation.at)
+            order += len(batch.messages)
+
     # --- leases ---
 
     def _leased(self, operation: Leased) -> None:
@@ -224,6 +241,8 @@ class Machine(Steps):
                 self.end(key, record, crc, State.DONE, operation.at, rules.of(record))
             else:
                 record = self._failed(key, record, crc, settle, due, rules)
+            if settle.then:
+                outbox.post(self, operation.generation, settle.then, operation.buckets)
             self.give(key, record, crc)
 
     def _failed(self, key: bytes, record: Record, crc: int, settle: Settle, due: int, rules: _Rules) -> Record:

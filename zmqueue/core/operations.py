@@ -108,6 +108,18 @@ Chosen = tuple[tuple[int, Options], ...]
 """Options of those messages of a batch that have any: (index in the batch, options), ascending."""
 
 
+class Parcel(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A message on its way to another bucket: a settle carries it, and it is queued if and only if that holds (Q4).
+
+    Or, where `part` is given, only word that the message `part` is done, for the join `message.id` that awaits it.
+    """
+
+    queue: str
+    message: Submission
+    options: Options | None = None
+    part: bytes = b""
+
+
 class Settle(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One lease's end. `fencing` is the number of the lease; an older one is refused."""
 
@@ -118,6 +130,7 @@ class Settle(msgspec.Struct, array_like=True, frozen=True, gc=False):
     data: bytes = b""                      # the result (ack)
     error: str = ""                        # what went wrong (nack, reject)
     delay: int = 0                         # ms to rest before the next delivery (nack); AS_QUEUE_SAYS
+    then: tuple[Parcel, ...] = ()          # what is queued if and only if this holds (ack)
 
 
 AS_QUEUE_SAYS = -1
@@ -184,6 +197,8 @@ class Settled(msgspec.Struct, array_like=True, frozen=True, tag=4, gc=False):
     attempts: int = 0                      # deliveries allowed to a message that does not say; 0: no limit
     keep: int = 0                          # ms that a message which ends here is remembered
     rules: Rules = ()
+    generation: int = 0                    # of this bucket when this was decided: its parcels are numbered in it (Q4)
+    buckets: int = 0                       # of the cluster: where parcels go follows from it and from their ids
 
 
 class Returned(msgspec.Struct, array_like=True, frozen=True, tag=5, gc=False):
@@ -257,8 +272,43 @@ class Progressed(msgspec.Struct, array_like=True, frozen=True, tag=13, gc=False)
     events: tuple[tuple[int, bytes], ...]
 
 
+class Batch(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Messages for one queue, in this order; `options` as in Submitted."""
+
+    queue: str
+    messages: tuple[Submission, ...]
+    options: Chosen = ()
+
+
+class Forwarded(msgspec.Struct, array_like=True, frozen=True, tag=14, gc=False):
+    """What another bucket's outbox holds for this one was taken: its numbers `first` to `last`, each once (Q4).
+
+    In one entry with the messages. Of some of the numbers there is none: what was known here already is not stored
+    again, a `unique` key of another message keeps its message out, and word to a join is no message.
+    """
+
+    at: int
+    source: int                            # the bucket that sent them,
+    generation: int                        # and its generation when they were numbered
+    first: int
+    last: int
+    batches: tuple[Batch, ...]
+    arrived: tuple[tuple[bytes, bytes], ...] = ()    # (join, part that is done)
+    skipped: int = 0                       # numbers before `first` that were taken by a branch that is given up (Q4d)
+
+
+class Delivered(msgspec.Struct, array_like=True, frozen=True, tag=15, gc=False):
+    """The outbox is rid of what the target bucket has committed: the numbers `first` to `last` (Q4)."""
+
+    at: int
+    target: int
+    generation: int
+    first: int
+    last: int
+
+
 Operation = (Submitted | Leased | Extended | Settled | Returned | Ripened | Forgotten | Expired | Cancelled | Requeued
-             | Purged | Erased | Progressed)
+             | Purged | Erased | Progressed | Forwarded | Delivered)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Operation)
@@ -279,17 +329,35 @@ def messages_of(operation: Operation) -> list[bytes]:
     """What the operation names, which is locked until it is committed (R9): ids, and the `unique` keys of new ones."""
     match operation:
         case Submitted(messages=messages):
-            return [message.id for message in messages] + [
-                unique_lock(operation.queue, options) for _, options in operation.options if options.unique]
+            return _names(operation.queue, messages, operation.options)
         case Leased(grants=held) | Extended(leases=held) | Returned(leases=held):
             return [message_id for message_id, _ in held]
         case Settled(settles=settles):
             return [settle.id for settle in settles]
         case Progressed(id=message_id):
             return [message_id]
+        case Forwarded(batches=batches, arrived=arrived):
+            return [taken_lock(operation.source, operation.generation), *(join for join, _ in arrived),
+                    *(name for batch in batches for name in _names(batch.queue, batch.messages, batch.options))]
+        case Delivered(target=target, generation=generation):
+            return [sent_lock(target, generation)]
         case (Ripened(ids=ids) | Forgotten(ids=ids) | Expired(ids=ids) | Cancelled(ids=ids) | Requeued(ids=ids)
               | Purged(ids=ids) | Erased(ids=ids)):
             return list(ids)
+
+
+def _names(queue: str, messages: tuple[Submission, ...], options: Chosen) -> list[bytes]:
+    return [message.id for message in messages] + [unique_lock(queue, each) for _, each in options if each.unique]
+
+
+def taken_lock(source: int, generation: int) -> bytes:
+    """What stands among the locked ids for what is taken from another bucket's outbox: no id begins like it."""
+    return b"taken %d %d" % (source, generation)
+
+
+def sent_lock(target: int, generation: int) -> bytes:
+    """The same for what is taken out of the own outbox."""
+    return b"sent %d %d" % (target, generation)
 
 
 _UNIQUE = b"unique"

@@ -16,7 +16,7 @@ import msgspec
 
 from zmqueue.core.ballots import Accept, Accepted, Hello, Join, Nack, Prepare, Promise, StateIs, Want
 from zmqueue.core.changes import Change
-from zmqueue.core.operations import Chosen, Held, Options, Settle, Submission
+from zmqueue.core.operations import Chosen, Held, Options, Parcel, Settle, Submission
 
 WIRE_VERSION = 1
 _VERSION_BYTE = bytes((WIRE_VERSION,))
@@ -361,6 +361,34 @@ class Find(msgspec.Struct, array_like=True, frozen=True, tag=70, gc=False):
     ids: tuple[bytes, ...] = ()            # of these only; none: of all
 
 
+# --- what nodes say to each other about queues (Q4) -----------------------------------------------------------------
+
+
+class Forward(msgspec.Struct, array_like=True, frozen=True, tag=60, gc=False):
+    """What lies in a bucket's outbox for another one, from the number `first` on. From primary to primary."""
+
+    source: int
+    generation: int                        # of the source, when these were numbered
+    target: int
+    number: int                            # of this packet: the answer names it
+    floor: int                             # the lowest number that lies in the outbox: what was before is taken
+    first: int
+    parcels: tuple[Parcel, ...]
+
+
+class Taken(msgspec.Struct, array_like=True, frozen=True, tag=61, gc=False):
+    """The target bucket has committed all numbers up to `last`. `code`: why it does not take the next one now; 0: it
+    does."""
+
+    source: int
+    generation: int
+    target: int
+    number: int
+    last: int
+    code: int = 0
+    text: str = ""
+
+
 # --- answers to clients ---------------------------------------------------------------------------------------------
 
 
@@ -563,12 +591,13 @@ class Found(msgspec.Struct, array_like=True, frozen=True, tag=52, gc=False):
 
 Consensus = Hello | StateIs | Want | Prepare | Promise | Accept | Accepted | Nack | Join
 Notice = Outdated
+Mail = Forward | Taken
 Replication = Append | Ack | Nak | Lost | Ahead | Snap | SnapMore | Differs
 Request = (GetState | Submit | Ask | Lease | Settling | Extend | GiveBack | Keepalive | Watch | EndSession
            | GetQueues | GetMembers | GetCopy | Amend | Cancel | Requeue | Purge | Erase | Progress | Follow | Find)
 Reply = (StateReply | Confirmed | Answer | Granted | Alive | Hint | QueuesReply | MembersReply | NotPrimary | Refused
          | CopyReply | Events | Found)
-Packet = Consensus | Notice | Replication | Request | Reply | Heartbeat
+Packet = Consensus | Notice | Replication | Mail | Request | Reply | Heartbeat
 
 _encoder = msgspec.msgpack.Encoder()
 _packets = msgspec.msgpack.Decoder(Packet)

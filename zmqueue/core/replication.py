@@ -118,6 +118,11 @@ class Replica:
         return self.copy.end
 
     @property
+    def generation(self) -> int:
+        """How often the bucket was adopted (C12), as this copy knows."""
+        return self.copy.generation
+
+    @property
     def machine(self) -> Machine:
         """The rows of the live copy. Another one after a snapshot."""
         return self.copy.machine

@@ -35,9 +35,10 @@ from zmqueue.core.tables import RowMissing, Table, Tables
 class Steps(Rows):
     """The rows of one copy, and the ways in which they may change.
 
-    Three things are told to the primary and written nowhere: `risen`, the queues that got something to hand out since
-    the set was last emptied; `tally`, what came into which state; and `fronts`, where the search for a message that is not locked may begin. The primary
-    moves a front behind what it has picked; a row that is put before it moves it back.
+    Four things are told to the primary and written nowhere: `risen`, the queues that got something to hand out since
+    the set was last emptied; `posted`, the links of the outbox that got something to forward, likewise; `tally`, what
+    came into which state; and `fronts`, where the search for a message that is not locked may begin. The primary moves
+    a front behind what it has picked; a row that is put before it moves it back.
     """
 
     def __init__(self, tables: Tables, copy: int, sum_of_rows: Sum = NO_ROWS) -> None:
@@ -53,6 +54,7 @@ class Steps(Rows):
             Table.MESSAGES: [], Table.READY: [], Table.ENDED: []}     # call: no operation names a message twice
         self._messages, self._ready, self._ended = self._written.values()
         self.risen: set[str] = set()
+        self.posted: set[tuple[int, int]] = set()
         self.tally = Tally()
         self.fronts: dict[str, bytes] = {}
 
