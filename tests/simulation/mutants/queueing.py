@@ -15,9 +15,10 @@ from zmqueue.core.holdings import Holdings
 from zmqueue.core.intake import Intake
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.machine import Machine
-from zmqueue.core.operations import Settle, Settled, Submission
+from zmqueue.core.operations import Options, Settle, Settled, Submission
 from zmqueue.core.packets import Code, Confirmed, Refused
 from zmqueue.core.state import ClusterState
+from zmqueue.core.steps import Steps
 from zmqueue.core.waiting import Answering, Waiting
 
 # --- submits ----------------------------------------------------------------------------------------------------------
@@ -85,24 +86,24 @@ def old_ids_are_taken(patch: pytest.MonkeyPatch) -> None:
 
 def another_body_is_handed_out(patch: pytest.MonkeyPatch) -> None:
     """The last byte of each payload is lost on the way to the worker."""
-    honest = Machine.submission
+    honest = Machine.body
 
-    def submission(self: Machine, message_id: bytes) -> Submission | None:
-        found = honest(self, message_id)
-        return None if found is None else Submission(found.id, found.payload[:-1], found.kind, found.priority)
-    patch.setattr(Machine, "submission", submission)
+    def body(self: Machine, message_id: bytes) -> tuple[Submission, Options | None]:
+        found, options = honest(self, message_id)
+        return Submission(found.id, found.payload[:-1], found.kind, found.priority), options
+    patch.setattr(Machine, "body", body)
 
 
 def fencing_numbers_do_not_grow(patch: pytest.MonkeyPatch) -> None:
     """A message is handed out again under the number of its last lease."""
     rewrite(patch, Grants, "_grant", ("Grant(submission, fencing + 1,", "Grant(submission, fencing,"))
-    rewrite(patch, Machine, "_leased", ("if fencing == 1:", "if self.touched(message_id) is None:"),
-            ("and record.fencing == fencing - 1", ""))
+    rewrite(patch, Machine, "_leased", ("if fencing == 1 else", "if self.touched(message_id) is None else"),
+            ("record.fencing == fencing - 1", "True"))
 
 
 def deliveries_are_not_counted(patch: pytest.MonkeyPatch) -> None:
     """A message that kills every worker is handed out for ever."""
-    rewrite(patch, Machine, "_leased", ("record.deliveries += 1", "record.deliveries += 0"))
+    rewrite(patch, Machine, "_begin", ("record.deliveries += 1", "record.deliveries += 0"))
 
 
 def no_locks_from_the_tail(patch: pytest.MonkeyPatch) -> None:
@@ -127,7 +128,7 @@ def settles_are_confirmed_and_not_written(patch: pytest.MonkeyPatch) -> None:
 def older_leases_are_honoured(patch: pytest.MonkeyPatch) -> None:
     """A worker whose lease was taken back settles the message that somebody else has leased by now."""
     rewrite(patch, Endings, "settle", ("holding is None or holding.fencing != settle.fencing", "holding is None"))
-    rewrite(patch, Machine, "_lease", ("and record.fencing == fencing", ""))
+    rewrite(patch, Steps, "lease", ("and record.fencing == fencing", ""))
 
 
 def results_are_overwritten(patch: pytest.MonkeyPatch) -> None:
@@ -137,13 +138,13 @@ def results_are_overwritten(patch: pytest.MonkeyPatch) -> None:
         if record is None or not record.state.terminal:
             return False
         record.result = settle.data
-        self._take(key, crc)
-        self._give(key, record, crc)
+        self.take(key, crc)
+        self.give(key, record, crc)
         return True
     patch.setattr(Machine, "_overwritten", overwritten, raising=False)
     rewrite(patch, Machine, "_settled", (
-        "record = self._release(",
-        "if self._overwritten(key, crc, settle):\n            continue\n        record = self._release("))
+        "record = self.release(",
+        "if self._overwritten(key, crc, settle):\n            continue\n        record = self.release("))
     rewrite(patch, Endings, "settle", (
         "if late:\n", "if late := {index: late[index] for index in late if late[index]}:\n"))
     honest = Holdings.end

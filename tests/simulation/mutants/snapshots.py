@@ -12,10 +12,10 @@ from tests.simulation.tuning import Sizes
 from zmqueue.core.backup import BackupSide
 from zmqueue.core.bucket_copy import BucketCopy
 from zmqueue.core.copies import Copies
-from zmqueue.core.machine import Machine
 from zmqueue.core.packets import Snap
 from zmqueue.core.replication import Replica
 from zmqueue.core.snapshot import Staging
+from zmqueue.core.steps import Steps
 
 
 def a_chunk_loses_a_row(patch: pytest.MonkeyPatch) -> None:
@@ -76,14 +76,14 @@ def a_replica_drops_a_row(patch: pytest.MonkeyPatch) -> None:
     """Every fifth row that ends goes missing, and each replica counts for itself."""
     patch.setattr(Sizes, "draw", staticmethod(lambda dice: Sizes()))       # no snapshot, which would show it sooner
     calls = [0]
-    honest = Machine._end
+    honest = Steps.end
 
-    def end(self: Machine, *of_message: object) -> None:
+    def end(self: Steps, *of_message: object) -> None:
         honest(self, *of_message)  # type: ignore[arg-type]
         calls[0] += 1
         if calls[0] % 5 == 0:
             self._ended.pop()
-    patch.setattr(Machine, "_end", end)
+    patch.setattr(Steps, "end", end)
 
 
 SNAPSHOTS = [
