@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zmqueue.client.foreman import WorkerStatistics
     from zmqueue.client.message import Message
     from zmqueue.client.queues import Backoff, QueuePolicy
+    from zmqueue.client.streaming import Event
     from zmqueue.client.ticket import Result, Status, Ticket
     from zmqueue.client.views import MembersView, MemberView, QueueView
     from zmqueue.client.worker import Worker
@@ -69,6 +70,7 @@ __all__ = [
     "Context",
     "DirectoryInUse",
     "DiskFull",
+    "Event",
     "GiveBack",
     "IdTooOld",
     "LeaseLost",
@@ -144,6 +146,9 @@ def _home(name: str) -> ModuleType:
         case "Backoff" | "QueuePolicy":
             from zmqueue.client import queues
             return queues
+        case "Event":
+            from zmqueue.client import streaming
+            return streaming
         case "Result" | "Status" | "Ticket":
             from zmqueue.client import ticket
             return ticket

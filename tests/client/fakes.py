@@ -20,7 +20,9 @@ from zmqueue.core.packets import (
     Confirmed,
     EndSession,
     Envelope,
+    Events,
     Extend,
+    Follow,
     GetMembers,
     GetQueues,
     GetState,
@@ -32,6 +34,7 @@ from zmqueue.core.packets import (
     Lease,
     MembersReply,
     NotPrimary,
+    Progress,
     QueueDepth,
     QueuesReply,
     Refused,
@@ -45,6 +48,7 @@ from zmqueue.core.packets import (
 from zmqueue.core.state import Agreed, ClusterState, Member, Status, found
 
 CLUSTER = "c" * 16
+EVENTS_MAX = 5                             # events in one answer
 
 
 def cluster_state(endpoints: list[str], settings: Agreed | None = None) -> ClusterState:
@@ -86,6 +90,7 @@ class Stored:
         self.number = 0
         self.settle: Settle | None = None
         self.error = ""
+        self.events: list[tuple[int, int, bytes, int]] = []
 
 
 class FakeCluster:
@@ -126,6 +131,10 @@ class FakeCluster:
                 return self._submit(node, request)
             case Ask():
                 return self._ask(request)
+            case Progress():
+                return [self._progress(request)]
+            case Follow():
+                return self._follow(request)
             case Lease():
                 return [self._lease(node, request)]
             case Settling(request=number, settles=settles):
@@ -181,6 +190,29 @@ class FakeCluster:
         return [Answer(request.request, stored.state, stored.queue, stored.deliveries, stored.error,
                        settle.kind if settle is not None and done else Kind.NONE,
                        settle.data if settle is not None and done else b"")]
+
+    def _progress(self, request: Progress) -> Reply:
+        stored = self.stored[request.id]
+        if stored.state is not State.LEASED or stored.fencing != request.fencing:
+            return Confirmed(request.request, ((0, int(Code.LEASE_LOST), "the lease is over"),))
+        told = sum(fencing == request.fencing for *_, fencing in stored.events)
+        assert request.index <= told + 1, "an event is missing"
+        stored.events += [(len(stored.events) + number, kind, data, request.fencing)
+                          for number, (kind, data) in enumerate(request.events[told + 1 - request.index:], 1)]
+        return Confirmed(request.request)
+
+    def _follow(self, request: Follow) -> list[Reply]:
+        stored = self.stored.get(request.id)
+        if stored is None:
+            return [Refused(request.request, Code.UNKNOWN_TOKEN, "no such request")]
+        events = stored.events[request.after:]
+        if request.wait and not events and not stored.state.terminal:
+            return []
+        settle = stored.settle if stored.state is State.DONE else None
+        more = len(events) > EVENTS_MAX
+        return [Events(request.request, stored.state, tuple(events[:EVENTS_MAX]), more, stored.deliveries, stored.error,
+                       Kind.NONE if settle is None else settle.kind,
+                       b"" if settle is None or more else settle.data, len(stored.events))]
 
     def _lease(self, node: str, request: Lease) -> Granted:
         again = [stored for stored in self._mine(node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ from zmqueue.core.tables import RowMissing, Table
 SESSION = b"s" * 16
 
 
-def serving(**limits: float) -> Node:
+def serving(**limits: Any) -> Node:
     return Node(limits=dataclasses.replace(DEFAULT, **limits), generation=3)
 
 

@@ -19,6 +19,7 @@ from zmqueue.client.collecting import Collecting
 from zmqueue.client.face import TIMEOUT_S, Errand, Face
 from zmqueue.client.leasing import Holding
 from zmqueue.client.queues import PolicyOptions, QueuePolicy
+from zmqueue.client.streaming import Event, Streaming
 from zmqueue.client.ticket import Result, Status
 from zmqueue.client.transport import JOIN_S
 from zmqueue.client.views import MembersView, QueueView
@@ -94,6 +95,18 @@ class Client(Face[Ticket, Message]):
                     yield result
         finally:
             self._transport.post(collecting.close)
+
+    def stream(self, token: str, after: int = 0, timeout: float = 30.0, type: Any = None) -> AsyncIterator[Event]:
+        """Follow the request: its progress, and its end: `async for event in client.stream(token)`.
+
+        As `zmqueue.Client.stream`.
+        """
+        return self._stream(self._to_stream(token, after, timeout, type))
+
+    async def _stream(self, streaming: Streaming) -> AsyncIterator[Event]:
+        while not streaming.ended:
+            for event in await self._do(self._to_follow(streaming)):
+                yield event
 
     # --- leasing ---
 

@@ -34,6 +34,11 @@ class Message(Leased):
         """It can never succeed: to the dead letters."""
         await self._client._do(self._to_reject(error, timeout))
 
+    async def progress(self, data: object, wait: bool = True, timeout: float | None = None) -> None:
+        """Tell those who follow the request how far it is. As `zmqueue.Message.progress`."""
+        if wait or not self.tell_soon(data):
+            await self._client._do(self._to_tell(data, timeout))
+
     async def extend(self, seconds: float, timeout: float | None = None) -> None:
         """Let the lease last that long from now."""
         await self._client._do(self._to_extend(seconds, timeout))

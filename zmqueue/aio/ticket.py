@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from zmqueue.client.ticket import Status, Stub
 
 if TYPE_CHECKING:
     from zmqueue.aio.client import Client
+    from zmqueue.client.streaming import Event
 
 
 class Ticket(Stub):
@@ -26,3 +28,7 @@ class Ticket(Stub):
     async def result(self, timeout: float = 30.0, type: Any = None) -> Any:
         """Wait for the result. As `Client.result`."""
         return await self._client.result(self.token, timeout=timeout, type=type)
+
+    def stream(self, after: int = 0, timeout: float = 30.0, type: Any = None) -> AsyncIterator[Event]:
+        """Follow its progress to its end: `async for event in ticket.stream()`."""
+        return self._client.stream(self.token, after, timeout, type)

@@ -8,6 +8,7 @@ event loop in which the worker was started. Handlers that are plain functions ru
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -149,7 +150,7 @@ class Worker(WorkFace):
 
     async def _perform(self, handler: Callable[[Any], Any], run: Run) -> None:
         try:
-            run.outcome = Outcome(How.ACK, *payloads.encode(await handler(run.message)))
+            run.outcome = Outcome(How.ACK, *payloads.encode(await _result(handler, run.message)))
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             assert task is not None
@@ -243,5 +244,20 @@ class Worker(WorkFace):
                 await asyncio.get_running_loop().run_in_executor(None, partial(self._crew.stop, drained=drained))
 
 
+async def _result(handler: Callable[[Message], Any], message: Message) -> object:
+    """What the handler returns; or nothing, where it is an asynchronous generator, which yields progress."""
+    if not _yields(handler):
+        result: object = await handler(message)
+        return result
+    async with contextlib.aclosing(handler(message)) as generator:
+        async for data in generator:
+            await message.progress(data, wait=False)
+    return None
+
+
 def _is_async(handler: Callable[..., object]) -> bool:
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+    return any(map(inspect.iscoroutinefunction, (handler, type(handler).__call__))) or _yields(handler)
+
+
+def _yields(handler: Callable[..., object]) -> bool:
+    return any(map(inspect.isasyncgenfunction, (handler, type(handler).__call__)))

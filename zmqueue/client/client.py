@@ -14,6 +14,7 @@ from zmqueue.client.face import TIMEOUT_S, Errand, Face
 from zmqueue.client.leasing import Holding
 from zmqueue.client.message import Message
 from zmqueue.client.queues import PolicyOptions, QueuePolicy
+from zmqueue.client.streaming import Event, Streaming
 from zmqueue.client.ticket import Result, Status, Ticket
 from zmqueue.client.views import MembersView, QueueView
 from zmqueue.errors import Closed, ZmqueueError
@@ -113,6 +114,21 @@ class Client(Face[Ticket, Message]):
                 yield from self._do(self._to_take(collecting, type))
         finally:
             self._transport.post(collecting.close)
+
+    def stream(self, token: str, after: int = 0, timeout: float = 30.0, type: Any = None) -> Iterator[Event]:
+        """Follow the request: its progress, and its end.
+
+        Yields a `zmqueue.Event` for whatever its handler tells, while it happens, and last its end: the result, or the
+        error where it has none (which is not raised). `after`: the index of the last event that was seen: what
+        comes after it is the same for everybody, whenever he asks, through failovers. `timeout`: seconds for which
+        nothing may be told; then ResultTimeout is raised, and one may go on from where one was. `type`: validate the
+        result as that. Raises UnknownToken, ClusterUnreachable.
+        """
+        return self._stream(self._to_stream(token, after, timeout, type))
+
+    def _stream(self, streaming: Streaming) -> Iterator[Event]:
+        while not streaming.ended:
+            yield from self._do(self._to_follow(streaming))
 
     # --- leasing ---
 

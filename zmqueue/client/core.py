@@ -20,8 +20,10 @@ from zmqueue.client.leasing import Holding, LeaseCall, Subscription
 from zmqueue.client.routing import Routing
 from zmqueue.client.sending import Sender
 from zmqueue.client.session import SESSION_BYTES, Session
+from zmqueue.client.streaming import FollowCall, FollowItem
 from zmqueue.client.submitting import Submitting
 from zmqueue.client.surveys import SurveyCall, Surveys
+from zmqueue.client.telling import TellCall
 from zmqueue.client.timers import Action, Timers
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.packets import Envelope, Heartbeat, Hint, Reply, Request, StateReply
@@ -87,6 +89,24 @@ class ClientCore:
             return
         self._sender.put(self._sender.asks(bucket_of(call.id, state.buckets)), AskItem(call))
 
+    def follow(self, call: FollowCall, now: float) -> None:
+        """Ask for the events of a message after one of them, or its end."""
+        if self._closed:
+            call.fail(_closed())
+            return
+        self._timers.expire(call)
+        call.again = lambda asked: self._timers.at(asked.asked_at + limits.ASK_AGAIN_S, partial(self._follow, asked))
+        self._follow(call, now)
+
+    def _follow(self, call: FollowCall, now: float) -> None:
+        if call.finished:
+            return
+        state = self.routing.state
+        if state is None:                                # which bucket it is depends on their number
+            self._timers.at(now + limits.BACKOFF_S, partial(self._follow, call))
+            return
+        self._sender.put(self._sender.follows(bucket_of(call.id, state.buckets)), FollowItem(call))
+
     def collect(self, call: TakeCall, now: float) -> None:
         """Ask after many messages, and end the call when some of them have ended."""
         if self._closed:
@@ -135,6 +155,13 @@ class ClientCore:
             call.fail(_closed())
             return
         holding.session.say(holding, call, now, lease_ms)
+
+    def tell(self, holding: Holding, call: TellCall, now: float) -> None:
+        """Have an event of its progress stored."""
+        if self._closed:
+            call.fail(_closed())
+            return
+        holding.session.tell(holding, call, now)
 
     def withdraw(self, call: Call[Any], now: float) -> None:
         """Its caller waits no longer: what has not been sent never is, and what was leased for it goes back."""

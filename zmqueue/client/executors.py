@@ -8,6 +8,7 @@ network is ever unpickled.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -16,10 +17,11 @@ import signal
 import threading
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from multiprocessing.context import BaseContext
+from types import GeneratorType
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -108,12 +110,36 @@ class Choosing(ABC):
         """What handles it elsewhere; can be pickled. Raises as a handler does."""
 
 
-def perform(handler: Handler, work: Leased | Work) -> End:
-    """Run the handler. Its result is an ack, Reject is a reject, GiveBack no run; any other exception is a nack."""
+Tell = Callable[[object], None]
+"""Tells of progress, in order."""
+
+
+def perform(handler: Handler, work: Leased | Work, tell: Tell | None = None) -> End:
+    """Run the handler. Its result is an ack, Reject is a reject, GiveBack no run; any other exception is a nack.
+
+    Where it is a generator function, what it yields is told as progress, and what it returns is the result.
+    """
     try:
-        return Outcome(How.ACK, *payloads.encode(handler(work)))
+        returned = handler(work)
+        if isinstance(returned, GeneratorType):
+            returned = exhaust(returned, tell)
+        return Outcome(How.ACK, *payloads.encode(returned))
     except (Exception, SystemExit) as error:             # sys.exit in a handler ends the run, not the worker
         return failure(error)
+
+
+def exhaust(generator: Generator[object, None, object], tell: Tell | None) -> object:
+    """Tell of all that it yields; -> what it returns."""
+    with contextlib.closing(generator):
+        if tell is None:
+            raise TypeError("a handler that yields progress runs in its worker's threads or event loop: from another "
+                            "process nothing can be told")
+        while True:
+            try:
+                told = next(generator)
+            except StopIteration as end:
+                return end.value
+            tell(told)
 
 
 def failure(error: BaseException) -> End:
@@ -125,13 +151,13 @@ def failure(error: BaseException) -> End:
     return Outcome(How.NACK, error=error_text(error))
 
 
-def perform_apart(handler: Handler, parcel: Parcel) -> End:
+def perform_apart(handler: Handler, parcel: Parcel, tell: Tell | None = None) -> End:
     """Run the handler in a process of its own."""
     try:
         work = parcel.unpack()
     except ValueError as error:
         return Outcome(How.NACK, error=error_text(error))
-    return perform(handler, work)
+    return perform(handler, work, tell)
 
 
 def error_text(error: BaseException) -> str:
@@ -200,14 +226,14 @@ class InThread(Runner):
     """In the slot's own thread."""
 
     def run(self, handler: Handler, message: Leased) -> End:
-        return perform(handler, message)
+        return perform(handler, message, message.tell)
 
 
 class Apart(Runner):
     """In the slot's own thread, which is given a Work: for handlers that must not touch the message's lease."""
 
     def run(self, handler: Handler, message: Leased) -> End:
-        return perform_apart(handler, pack(message))
+        return perform_apart(handler, pack(message), message.tell)
 
 
 class InExecutor(Runner):

@@ -26,7 +26,9 @@ from zmqueue.client.declaring import Decide, PolicyCall
 from zmqueue.client.leased import Leased, raise_if_lost
 from zmqueue.client.leasing import Holding, LeaseCall
 from zmqueue.client.queues import PolicyOptions, QueuePolicy
+from zmqueue.client.streaming import Event, FollowCall, Streaming
 from zmqueue.client.surveys import SurveyCall
+from zmqueue.client.telling import TellCall
 from zmqueue.client.ticket import Result, Status, Stub
 from zmqueue.client.transport import Transport
 from zmqueue.client.views import MembersView, QueueView, members_view, queues_view
@@ -159,6 +161,14 @@ class Face(ABC, Generic[TicketT, MessageT]):
 
         return Errand(call, partial(self._core.ask, call), end)
 
+    def _to_stream(self, token: str, after: int, timeout: float, type: Any) -> Streaming:
+        return Streaming(parse_token(token), arguments.integer("after", after, 0, limits.EVENT_INDEX_MAX),
+                         arguments.seconds("timeout", timeout), type)
+
+    def _to_follow(self, streaming: Streaming) -> Errand[list[Event]]:
+        call = FollowCall(streaming.id, streaming.after, self._deadline(streaming.timeout))
+        return Errand(call, partial(self._core.follow, call), lambda: streaming.events(call.outcome()))
+
     def _to_collect(self, tokens: Iterable[str], timeout: float) -> Collecting:
         ids = list(dict.fromkeys(parse_token(token) for token in tokens))
         return Collecting(ids, self._deadline(timeout), self._core.ask, self._core.soon)
@@ -189,6 +199,9 @@ class Face(ABC, Generic[TicketT, MessageT]):
         raise_if_lost(holding)
         call = LeaseSayCall(what, (holding.id, holding.fencing), self._deadline(timeout), settle=settle)
         return Errand(call, partial(self._core.say, holding, call, lease_ms=lease_ms), call.outcome)
+
+    def _to_tell(self, holding: Holding, call: TellCall) -> Errand[None]:
+        return Errand(call, partial(self._core.tell, holding, call), call.outcome)
 
     @property
     def _body_bytes_max(self) -> int | None:

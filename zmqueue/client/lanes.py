@@ -38,6 +38,10 @@ class Lane(ABC):
         """Bytes that the item adds to a packet, about."""
         return 0
 
+    def refusals(self, refused: Sequence[tuple[int, int, str]], items: Sequence[Item]) -> dict[int, tuple[int, str]]:
+        """What an answer says of each item that is refused: (code, text) by its index."""
+        return {index: (code, text) for index, code, text in refused}
+
     def patience(self, items: Sequence[Item], now: float) -> float:
         """How long to wait for the answer."""
         return min(limits.SILENCE_S * 2.0 ** self.silences, limits.SILENCE_S_MAX)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -9,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from zmqueue.client import arguments, limits, payloads
 from zmqueue.client.leasing import Holding
+from zmqueue.client.telling import TellCall
 from zmqueue.core.operations import How, Kind, Settle, Submission
-from zmqueue.errors import BodyTooLarge, LeaseLost
+from zmqueue.errors import BodyTooLarge, LeaseLost, NoAnswer, ZmqueueError
 
 if TYPE_CHECKING:
     from zmqueue.client.face import Errand, Face
+
+log = logging.getLogger("zmqueue.client")
 
 
 class Leased:
@@ -22,6 +27,12 @@ class Leased:
     def __init__(self, face: Face[Any, Any], holding: Holding) -> None:
         self._face = face
         self._holding = holding
+        self._untold: ZmqueueError | None = None             # what went wrong with progress that nobody waited for
+
+    @cached_property
+    def _telling(self) -> threading.Semaphore:
+        """How many more events may be on their way."""
+        return threading.Semaphore(limits.TELLING_MAX)
 
     @property
     def submission(self) -> Submission:
@@ -109,6 +120,51 @@ class Leased:
 
     def _to_settle(self, settle: Settle, timeout: float | None) -> Errand[None]:
         return self._face._to_say("settle", self._holding, timeout, settle=settle)
+
+    # --- progress ---
+
+    def _to_tell(self, data: object, timeout: float | None) -> Errand[None]:
+        return self._face._to_tell(self._holding, self._tell_call(data, self._face._deadline(timeout)))
+
+    def tell_soon(self, data: object) -> bool:
+        """Have it told after what was told before, without waiting, from any thread. False, and nothing happened: as
+        many as may be are on their way. Raises what went wrong with an earlier one, once."""
+        call = self._tell_call(data, time.monotonic() + limits.TELL_S)
+        if not self._telling.acquire(blocking=False):
+            return False
+        call.notify = self._told
+        self._face._transport.post(self._face._core.tell, self._holding, call)
+        return True
+
+    def tell(self, data: object) -> None:
+        """As `tell_soon`, from a thread that may wait: where too many are on their way, it waits for all of them."""
+        if self.tell_soon(data):
+            return
+        errand = self._to_tell(data, limits.TELL_S)
+        finished = threading.Event()
+        errand.call.notify = lambda _: finished.set()
+        self._face._transport.post(errand.begin)
+        if not finished.wait(limits.TELL_S + 1.0):           # its deadline passed: nobody serves the client any more
+            raise NoAnswer(f"the progress of {self.token} was not confirmed: the client's thread has ended")
+        errand.end()
+
+    def _tell_call(self, data: object, deadline: float) -> TellCall:
+        error, self._untold = self._untold, None
+        if error is not None:
+            raise error
+        raise_if_lost(self._holding)
+        kind, encoded = payloads.encode(data)
+        if len(encoded) > limits.EVENT_BYTES_MAX:
+            raise BodyTooLarge(f"an event of progress has {len(encoded):,} bytes; the limit is "
+                               f"{limits.EVENT_BYTES_MAX:,}: what is large belongs into the result")
+        return TellCall(kind, encoded, deadline)
+
+    def _told(self, call: TellCall) -> None:
+        """The fate of an event that nobody waits for is known."""
+        self._telling.release()
+        if call.error is not None:
+            self._untold = call.error
+            log.warning("progress of request %s was not told: %s", self.token, call.error)
 
     # --- what a worker sends without waiting ---
 

@@ -20,6 +20,7 @@ from zmqueue.errors import Closed, ClusterUnreachable, ZmqueueError, refusal
 
 if TYPE_CHECKING:
     from zmqueue.client.session import Session
+    from zmqueue.client.telling import TellLane
 
 FATAL = frozenset({Code.BAD_REQUEST, Code.NOT_ALLOWED})
 """Refusals of a lease request that no other node and no later moment will take back."""
@@ -29,7 +30,7 @@ class Holding:
     """One message that was handed out to this session. `deadline` counts from before it was asked for (Q1)."""
 
     __slots__ = ("deadline", "deliveries", "error", "fencing", "lease_ms", "lost", "on_lost", "queue", "renew",
-                 "saying", "session", "submission")
+                 "saying", "session", "submission", "telling")
 
     def __init__(self, session: Session, queue: str, grant: Grant, deadline: float, lease_ms: int) -> None:
         self.session = session
@@ -44,6 +45,7 @@ class Holding:
         self.lost = False                            # it is not ours any more
         self.on_lost: Callable[[], object] | None = None     # whom to tell of that
         self.saying = 0                              # settles and the like of it on their way
+        self.telling: TellLane | None = None         # its progress, once there was any
 
     @property
     def id(self) -> bytes:

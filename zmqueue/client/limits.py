@@ -12,6 +12,8 @@ HEADERS_MAX = 64                         # headers are for routing and tracing, 
 HEADERS_BYTES_MAX = 16_384
 LEASE_MESSAGES_MAX = 1_000               # messages in one lease request: bounds one answer
 LEASE_S_MAX = 86_400.0                   # longer work renews its lease through its session
+EVENT_INDEX_MAX = (1 << 32) - 1          # it has 4 bytes in a row's key
+EVENT_BYTES_MAX = 65_536                 # of one event of progress: what is large is the result
 ERROR_CHARACTERS_MAX = 4_000             # of a handler's error text: it is kept with the message
 
 # --- submits ---------------------------------------------------------------------------------------------------------
@@ -38,6 +40,7 @@ COLLECT_GRACE_S = 0.5                    # results(): how long after the deadlin
 GATHER_S = 0.25                          # a lease call that has something waits this long for more from other nodes
 BEAT_S_MIN = 0.025                       # between two keepalives: what a node renews, it renews for 0.1 s or longer
 LEASE_GRACE_S = 1.0                      # a lease call outlives its wait by this, where a node is slow to say "none"
+TELL_S = 60.0                            # an event that nobody waits for is offered for this long
 SURVEY_S = 1.0                           # members(): how long to wait for nodes that say nothing
 
 # --- memory ----------------------------------------------------------------------------------------------------------
@@ -45,4 +48,5 @@ SURVEY_S = 1.0                           # members(): how long to wait for nodes
 COLLECTED_MAX = 1_000                    # results that one results() asks after or holds at a time
 LATE_MAX = 10_000                        # transmissions given up whose late answer is still understood
 LANES_MAX = 10_000                       # idle lanes beyond this are forgotten (a lane is a bucket and a queue)
+TELLING_MAX = 1_000                      # events of one message on their way: who tells faster waits for the nodes
 LEASE_SPLIT = 16                         # a consumer with more free slots than this asks several nodes at once

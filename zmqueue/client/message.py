@@ -34,6 +34,17 @@ class Message(Leased):
         """It can never succeed: to the dead letters."""
         self._client._do(self._to_reject(error, timeout))
 
+    def progress(self, data: object, wait: bool = True, timeout: float | None = None) -> None:
+        """Tell those who follow the request how far it is. `data`: as a payload, up to 64 KiB.
+
+        Events keep their order. When it returns, the event is as safe as a confirmed submit; without `wait` it is on
+        its way, and many travel together: the next call raises what went wrong with it, and a settlement waits until
+        all that was told before is stored. Raises LeaseLost; BodyTooLarge; BadRequest beyond 10,000 events of a
+        message; NoAnswer (indefinite: not to be repeated, it may be stored).
+        """
+        if wait or not self.tell_soon(data):
+            self._client._do(self._to_tell(data, timeout))
+
     def extend(self, seconds: float, timeout: float | None = None) -> None:
         """Let the lease last that long from now."""
         self._client._do(self._to_extend(seconds, timeout))

@@ -13,8 +13,9 @@ from zmqueue.client.calls import Item, SubmitItem
 from zmqueue.client.exchanges import Exchange, Exchanges
 from zmqueue.client.lanes import AskLane, ExtendLane, GiveBackLane, Lane, SettleLane, SubmitLane
 from zmqueue.client.routing import Routing
+from zmqueue.client.streaming import FollowLane
 from zmqueue.client.timers import Timers
-from zmqueue.core.packets import Answer, Code, Confirmed, NotPrimary, Refused, Reply
+from zmqueue.core.packets import Answer, Code, Confirmed, Events, NotPrimary, Refused, Reply
 from zmqueue.errors import refusal
 
 WORTH_ANOTHER_TRY = frozenset({Code.NOT_ENOUGH_REPLICAS, Code.BUSY, Code.NOT_SERVING})
@@ -57,6 +58,9 @@ class Sender:
 
     def asks(self, bucket: int) -> Lane:
         return self._lane(("ask", bucket), lambda: AskLane(bucket))
+
+    def follows(self, bucket: int) -> Lane:
+        return self._lane(("follow", bucket), lambda: FollowLane(bucket))
 
     def settles(self, bucket: int) -> Lane:
         return self._lane(("settle", bucket), lambda: SettleLane(bucket))
@@ -123,7 +127,7 @@ class Sender:
         for exchange in self._exchanges.open():
             if isinstance(exchange, Transmission) and exchange.lane.bucket in buckets:
                 self._exchanges.give_up(exchange, now)
-        for lane in self._lanes.values():
+        for lane in (*self._lanes.values(), *self._busy):
             if lane.bucket in buckets:
                 lane.rested()
 
@@ -136,8 +140,8 @@ class Sender:
             self._landed(transmission)
         match reply:
             case Confirmed(refused=refused):
-                self._confirmed(transmission, {index: (code, text) for index, code, text in refused}, reply, now)
-            case Answer():
+                self._confirmed(transmission, lane.refusals(refused, transmission.items), reply, now)
+            case Answer() | Events():
                 self._confirmed(transmission, {}, reply, now)
             case Refused(code=code, text=text):
                 everything = dict.fromkeys(range(len(transmission.items)), (code, text))

@@ -8,12 +8,15 @@ have changed without the client's knowing, and a new primary must not take a lea
 
 from __future__ import annotations
 
+from functools import partial
+
 from zmqueue.client import limits
 from zmqueue.client.calls import LeaseSayCall
 from zmqueue.client.exchanges import Exchange, Exchanges
 from zmqueue.client.leasing import Holding, LeaseCall, LeaseRequest, Line, Subscription, Taker
 from zmqueue.client.routing import Routing
 from zmqueue.client.sending import Sender
+from zmqueue.client.telling import TellCall, TellLane
 from zmqueue.client.timers import Timers
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.packets import Alive, EndSession, Grant, Keepalive, Reply, Watch
@@ -197,7 +200,22 @@ class Session:
 
         call.notify = said
         self._timers.expire(call)
-        self._sender.put(lane, call.item)
+        if call.item.settle is not None and holding.telling is not None and not holding.telling.empty:
+            holding.telling.when_empty(lambda _: self._sender.put(lane, call.item))
+        else:
+            self._sender.put(lane, call.item)
+
+    def tell(self, holding: Holding, call: TellCall, now: float) -> None:
+        """Have an event of its progress stored, after those before it."""
+        state = self._routing.state
+        assert state is not None                     # it came from a node
+        lane = holding.telling
+        if lane is None:
+            lane = holding.telling = TellLane(bucket_of(holding.id, state.buckets), (holding.id, holding.fencing),
+                                              partial(self._timers.at, 0.0))
+        if lane.enter(call):
+            self._timers.expire(call)
+            self._sender.put(lane, call.item)
 
     def _drop(self, holding: Holding) -> None:
         if self._holds.get(holding.id) is holding:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zmqueue.client.client import Client
+    from zmqueue.client.streaming import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +77,7 @@ class Ticket(Stub):
     def result(self, timeout: float = 30.0, type: Any = None) -> Any:
         """Wait for the result. As `Client.result`."""
         return self._client.result(self.token, timeout=timeout, type=type)
+
+    def stream(self, after: int = 0, timeout: float = 30.0, type: Any = None) -> Iterator[Event]:
+        """Follow its progress to its end. As `Client.stream`."""
+        return self._client.stream(self.token, after, timeout, type)

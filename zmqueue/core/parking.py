@@ -28,7 +28,7 @@ class Parked(Generic[Asked]):
 
     def __init__(self, client: bytes, ask: Asked, deadline: float, rid: int) -> None:
         self.client = client
-        self.ask = ask
+        self.ask: Asked = ask
         self.deadline = deadline       # seconds, monotonic
         self.rid = rid
         self.read = False              # its barrier is passed: "not yet" may be answered
@@ -202,8 +202,8 @@ class _LookAgain(Generic[Asked]):
     __slots__ = ("_parked", "_parking")
 
     def __init__(self, parking: Parking[Asked], parked: Parked[Asked]) -> None:
-        self._parking = parking
-        self._parked = parked
+        self._parking: Parking[Asked] = parking
+        self._parked: Parked[Asked] = parked
 
     def done(self, now: float) -> None:
         self._parking.look_again(self._parked, now)
