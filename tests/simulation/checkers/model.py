@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from zmqueue.core.operations import (
     Extended,
     Forgotten,
+    Forwarded,
     Held,
     How,
     Leased,
@@ -32,9 +33,12 @@ class Life:
 
     seq: int                               # of the entry that submitted it
     submission: Submission
+    queue: str
     state: State
     fencing: int = 0
     deliveries: int = 0
+    failures: int = 0                      # deliveries that their holder said to have failed
+    losses: int = 0                        # that ended without a word
     until: int = 0                         # bucket time at which the present lease is over
     request: int = 0                       # of its session, that the present lease answers
     session: bytes = b""
@@ -62,9 +66,13 @@ class BucketModel:
             raise Unfit(f"bucket time goes back from {self.at} to {operation.at}")
         self.at = operation.at
         match operation:
-            case Submitted(messages=messages):
+            case Submitted(queue=queue, messages=messages):
                 for submission in messages:
-                    self._submitted(seq, submission)
+                    self._submitted(seq, submission, queue)
+            case Forwarded(batches=batches):
+                for batch in batches:
+                    for submission in batch.messages:
+                        self._submitted(seq, submission, batch.queue)
             case Leased(grants=grants):
                 self._requested(operation)
                 for held in grants:
@@ -98,11 +106,11 @@ class BucketModel:
             raise Unfit(f"message {message_id.hex()} is {life.state.name}, not {state.name}")
         return life
 
-    def _submitted(self, seq: int, submission: Submission) -> None:
+    def _submitted(self, seq: int, submission: Submission, queue: str) -> None:
         if submission.id in self.lives or submission.id in self.forgotten:
             raise Unfit(f"message {submission.id.hex()} is stored twice")
         state = State.DELAYED if submission.due else State.READY
-        self.lives[submission.id] = Life(seq, submission, state)
+        self.lives[submission.id] = Life(seq, submission, queue, state)
 
     def _requested(self, operation: Leased) -> None:
         """A lease request is granted once: while anything that it got is held, there is nothing else for it (Q5)."""
@@ -137,7 +145,8 @@ class BucketModel:
         elif settle.how == How.REJECT:
             life.state = State.DEAD
         else:
-            self._again(life, operation.attempts, due)
+            life.failures += 1
+            self._again(life, operation, due)
 
     def _returned(self, held: Held, operation: Returned) -> None:
         life = self._lease(held)
@@ -147,11 +156,22 @@ class BucketModel:
             life.deliveries -= 1
             life.state = State.READY
         else:
-            self._again(life, operation.attempts, 0)
+            life.losses += 1
+            self._again(life, operation, 0)
 
-    def _again(self, life: Life, attempts: int, due: int) -> None:
-        limit = life.submission.attempts or attempts
-        if limit and life.deliveries >= limit:
+    def _again(self, life: Life, operation: Settled | Returned, due: int) -> None:
+        if given_up(life, operation):
             life.state = State.DEAD
         else:
             life.state = State.DELAYED if due else State.READY
+
+
+def given_up(life: Life, operation: Settled | Returned) -> bool:
+    """True where the message may not be delivered again: too many deliveries failed, or too many were lost. An entry
+    without rules was decided in generation 1 or 2, in which deliveries counted, whatever their end."""
+    rules = dict(operation.rules)
+    rule = rules.get(life.queue, rules.get(""))
+    if rule is None:
+        limit = life.submission.attempts or operation.attempts
+        return 0 < limit <= life.deliveries
+    return 0 < (life.submission.attempts or rule.attempts) <= life.failures or 0 < rule.losses <= life.losses
