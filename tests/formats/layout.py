@@ -18,15 +18,16 @@ from zmqueue.core.acceptor import Record as AcceptorRecord
 from zmqueue.core.changes import Change, Value
 from zmqueue.core.copies import Position
 from zmqueue.core.damage import Mark, Tally
-from zmqueue.core.operations import Operation, Settle, Submission
-from zmqueue.core.packets import Envelope, Grant, Packet, QueueDepth
+from zmqueue.core.operations import Batch, Operation, Options, Parcel, Rule, Settle, Submission
+from zmqueue.core.packets import Envelope, FoundMessage, Grant, Packet, QueueDepth
 from zmqueue.core.policies import Backoff, Policy
-from zmqueue.core.records import Record
+from zmqueue.core.records import Record, Special
 from zmqueue.core.state import Agreed, ClusterState, Disaster, Member
 
 LISTED: tuple[type[msgspec.Struct], ...] = (
-    Envelope, *members(Packet), Submission, Settle, Grant, QueueDepth, Value, *members(Change), ClusterState, Agreed,
-    Member, Disaster, Policy, Backoff, *members(Operation), Position, Record, AcceptorRecord, Mark, Tally)
+    Envelope, *members(Packet), Submission, Options, Settle, Parcel, Grant, QueueDepth, FoundMessage, Value,
+    *members(Change), ClusterState, Agreed, Member, Disaster, Policy, Backoff, *members(Operation), Rule, Batch,
+    Position, Record, Special, AcceptorRecord, Mark, Tally)
 """Every record that is written."""
 
 
@@ -63,7 +64,8 @@ def _type(hint: object) -> str:
     if origin is tuple:
         return f"({', '.join(map(_type, arguments))})"
     if origin in (types.UnionType, typing.Union):
-        return "Value or nil" if type(None) in arguments else "Change"
+        rest = [argument for argument in arguments if argument is not type(None)]
+        return f"{_type(rest[0])} or nil" if len(rest) == 1 else "Change"
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return "int"
     assert isinstance(hint, type)

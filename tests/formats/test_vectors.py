@@ -14,14 +14,12 @@ IDS = [
      "AQGLz-VoAIAAAAAAAAAAAAAAAAAAAAAH", (4, 16, 2048)),
     ((1 << 48) - 1, 0xFFFF, (1 << 120) - 1, "01" + "ff" * 23, "Af" + "_" * 30, (7, 31, 4095)),
 ]
-WEIGHTS = {'bodies': 'df76f48dc771764b',
- 'messages': '4649c79fd48cd461',
- 'ready': '13d83570eb2fb53d',
- 'delayed': 'fc8e51cb9f99e12b',
- 'leases': 'af958fb901f26a3f',
- 'dead': '92c392b7b52e7761',
- 'ended': '28a4b29c7f2f1957',
- 'counts': '3bd70395dbe0ad89'}
+WEIGHTS = {
+    "bodies": "df76f48dc771764b", "messages": "4649c79fd48cd461", "ready": "13d83570eb2fb53d",
+    "delayed": "fc8e51cb9f99e12b", "leases": "af958fb901f26a3f", "dead": "92c392b7b52e7761",
+    "ended": "28a4b29c7f2f1957", "counts": "3bd70395dbe0ad89", "expiring": "9bc557667da6b18f",
+    "groups": "baa86c4da3c1091b", "behind": "0ced784c1bfc3713", "uniques": "ca1961e1ce013935",
+    "events": "b0673c87a5602245", "outbox": "df6c2c1262b75f6b", "links": "13ac29f780ad39df"}
 
 
 @pytest.mark.parametrize(("wall", "place", "random", "data", "token", "buckets"), IDS, ids=lambda value: str(value)[:8])
