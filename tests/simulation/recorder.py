@@ -104,6 +104,12 @@ class Recorder(Observer):
         else:
             self._ended[message_id].append(operation)
 
+    def carried(self, parcels: Sequence[operations.Parcel], program: str, begun: float) -> None:
+        """A settle is to queue messages: when they are stored, if they are, nobody is told."""
+        for parcel in parcels:
+            self._ended[parcel.message.id].append(
+                Operation(What.SUBMIT, program, begun, payload=parcel.message.payload))
+
     def granted(self, holding: Holding, program: str, begun: float, now: float) -> None:
         self._ended[holding.id].append(Operation(What.GRANT, program, begun, now, holding.fencing,
                                                  payload=holding.submission.payload))
@@ -201,10 +207,12 @@ class RecordedClient(VirtualClient):
         return super().work(queues, slots, delivered, failed, lease_ms)
 
     def settle(self, holding: Holding, how: operations.How, data: bytes = b"", error: str = "", delay_ms: int = 0,
-               timeout: float = 10.0, notify: Callable[[Any], None] | None = None) -> LeaseSayCall:
+               timeout: float = 10.0, notify: Callable[[Any], None] | None = None,
+               then: Sequence[operations.Parcel] = ()) -> LeaseSayCall:
+        self._recorder.carried(then, self.name, self.moment)
         result = data if how is operations.How.ACK else None
         operation = Operation(What.SETTLE, self.name, self.moment, fencing=holding.fencing, how=HOW[how], result=result)
-        call = super().settle(holding, how, data, error, delay_ms, timeout, self._settled(operation, notify))
+        call = super().settle(holding, how, data, error, delay_ms, timeout, self._settled(operation, notify), then)
         self._recorder.settling(call, operation)
         return call
 

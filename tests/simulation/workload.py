@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from zmqueue.client.calls import SubmitCall
 from zmqueue.client.leasing import Holding
 from zmqueue.core.ids import bucket_of, parse_token
-from zmqueue.core.operations import How
+from zmqueue.core.operations import How, Parcel
 from zmqueue.core.packets import Ask
 from zmqueue.errors import SubmitManyFailed, SubmitTimeout
 from zmqueue.testing import VirtualClient, VirtualCluster
@@ -41,6 +41,7 @@ class Load:
     forget: float                          # the handler hangs: the lease is never settled
     extend: float
     again: float                           # a confirmed submit is repeated
+    then: float                            # an ack queues the next messages
     ask: float                             # a producer asks after a message, per submit
     delay: float                           # a submit is for later
     probe: float                           # seconds between two probes; 0: nobody probes
@@ -56,7 +57,7 @@ class Load:
             producers=dice.choice((1, 1, 2)), workers=dice.choice((1, 1, 2, 3)), pause=dice.choice((0.05, 0.15, 0.4)),
             batch_max=dice.choice((1, 3, 8)), body_bytes_max=dice.choice((8, 64, 600)), slots=dice.choice((1, 3, 8)),
             handle_max=dice.choice((0.01, 0.1, 1.0)), nack=sometimes(0.05, 0.3), reject=sometimes(0.05),
-            give_back=sometimes(0.1), forget=sometimes(0.02, 0.1), extend=sometimes(0.1, 0.4),
+            give_back=sometimes(0.1), forget=sometimes(0.02, 0.1), extend=sometimes(0.1, 0.4), then=sometimes(0.2, 0.5),
             again=sometimes(0.1, 0.3), ask=dice.choice((0.1, 0.5, 1.0)), delay=sometimes(0.1),
             probe=dice.choice((0.0, 0.02, 0.1)), lease_ms=dice.choice((0, 0, 400)),
             impatience=dice.choice((0.0, 0.0, 0.05, 0.3)))
@@ -152,7 +153,15 @@ class Worker:
                 return
             roll -= limit
         client.settle(holding, How.ACK, b"%s %d %s" % (client.identity, holding.fencing, dice.randbytes(4)),
-                      timeout=dice.choice((0.5, 10.0)))
+                      timeout=dice.choice((0.5, 10.0)), then=self._next())
+
+    def _next(self) -> list[Parcel]:
+        """What an ack queues: less than one message on average, so that it comes to an end."""
+        dice = self._dice
+        if self.diligent or dice.random() >= self._load.then:
+            return []
+        return [self.client.parcel(dice.choice(QUEUES), dice.randbytes(dice.randrange(self._load.body_bytes_max)))
+                for _ in range(dice.choice((1, 1, 2, 3)))]
 
     def _forget(self, holding: Holding) -> Callable[[], object]:
         def forget() -> None:

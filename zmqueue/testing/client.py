@@ -10,7 +10,8 @@ from zmqueue.client.calls import AskCall, Call, Draft, LeaseSayCall, SubmitCall
 from zmqueue.client.core import ClientCore
 from zmqueue.client.leasing import Holding, LeaseCall, Slots, Subscription
 from zmqueue.client.session import Session
-from zmqueue.core.operations import How, Kind, Settle
+from zmqueue.core.ids import RANDOM_BYTES, make_id
+from zmqueue.core.operations import How, Kind, Parcel, Settle, Submission
 from zmqueue.core.packets import Heartbeat, Packet, Reply, Request, decode, decode_envelope, encode
 from zmqueue.errors import ZmqueueError
 from zmqueue.testing.clock import LocalClock
@@ -30,7 +31,7 @@ class VirtualClient:
         self.clock = LocalClock(cluster.time, start=dice.random() * 1_000)
         self.core = ClientCore(seeds, dice.randbytes)
         self.running = True
-        self._cluster = cluster
+        self._cluster, self._dice = cluster, dice
         self._planned_at: float | None = None
         self._turn()
 
@@ -77,14 +78,22 @@ class VirtualClient:
         return session, shared
 
     def settle(self, holding: Holding, how: How, data: bytes = b"", error: str = "", delay_ms: int = 0,
-               timeout: float = 10.0, notify: Callable[[Any], None] | None = None) -> LeaseSayCall:
-        """End a lease."""
+               timeout: float = 10.0, notify: Callable[[Any], None] | None = None,
+               then: Sequence[Parcel] = ()) -> LeaseSayCall:
+        """End a lease. `then`: what an ack queues (see `parcel`)."""
         settle = Settle(holding.id, holding.fencing, how, Kind.BYTES if how is How.ACK else Kind.NONE, data, error,
-                        delay_ms)
+                        delay_ms, tuple(then))
         return self._say(holding, LeaseSayCall("settle", (holding.id, holding.fencing), self.now + timeout, notify,
                                                settle=settle))
 
     def extend(self, holding: Holding, lease_ms: int, timeout: float = 10.0,
+    def parcel(self, queue: str, body: bytes) -> Parcel:
+        """A message for an ack to queue, with an id of its own."""
+        random = self._dice.randbytes(RANDOM_BYTES + 2)
+        place = int.from_bytes(random[RANDOM_BYTES:], "big")
+        return Parcel(queue, Submission(make_id(self.core.routing.cluster_wall(self.now), place,
+                                                random[:RANDOM_BYTES]), body))
+
                notify: Callable[[Any], None] | None = None) -> LeaseSayCall:
         """Let a lease last longer."""
         call = LeaseSayCall("extend", (holding.id, holding.fencing), self.now + timeout, notify)

@@ -7,6 +7,8 @@ fit those before them (I6); a snapshot is the state at its entry.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.simulation.checkers import Beyond, Violation
 from tests.simulation.checkers.model import BucketModel, Unfit
 from tests.simulation.checkers.states import States
@@ -17,7 +19,7 @@ from zmqueue.core.host import ALARM
 from zmqueue.core.keys import copy_prefix
 from zmqueue.core.log import _SEQ, _TERM, Log
 from zmqueue.core.machine import Machine
-from zmqueue.core.operations import decode
+from zmqueue.core.operations import Operation, decode
 from zmqueue.core.packets import Entry
 from zmqueue.core.replication import Replica, Role
 from zmqueue.core.state import ClusterState
@@ -53,6 +55,7 @@ class Logs(Observer):
     def __init__(self, states: States, buckets: int) -> None:
         self.committed: list[list[Entry]] = [[] for _ in range(buckets)]
         self.models = [BucketModel() for _ in range(buckets)]
+        self.on_committed: list[Callable[[int, int, Operation], None]] = []    # told (bucket, seq, operation)
         self.snapshots = 0
         self.dishonest: set[str] = set()              # nodes whose disks do not hold what they confirmed (R15)
         self._states = states
@@ -188,6 +191,8 @@ class Logs(Observer):
         except Unfit as error:
             raise Violation(self.DECISIONS, f"entry {seq} of bucket {bucket} does not fit: {error}; "
                                             f"{operation}") from None
+        for listener in self.on_committed:
+            listener(bucket, seq, operation)
         self._check_holders(bucket)
 
     def _check_committer(self, node: VirtualNode, bucket: int, replica: Replica, seen: Seen | None, seq: int) -> None:
@@ -283,6 +288,7 @@ class Logs(Observer):
         for seq, (_, data) in enumerate(self.committed[bucket][:replica.commit], 1):
             machine.apply(seq, decode(data))
             machine.risen.clear()
+            machine.posted.clear()
         assert node.engine is not None
         if content(store, 1) != content(node.disk.store, replica.copy.number):
             raise Violation(self.SNAPSHOT, f"{node.name} installed a snapshot of bucket {bucket} at {base} that is not "
