@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | `short_polling` | asks now and then; each answer comes at once | callers come and go: pages, phones, scripts |
 | `long_polling` | asks once, and the answer is held back until there is one | somebody waits for it now |
+| `streaming` | follows each step, and goes on where it was | somebody watches: progress, logs, texts that grow |
 | `worker_pool` | (the other side) handlers run in threads or processes | there is work to be done |
 
 Each module is meant to be read: the sequence as a picture, when to choose it, what it costs, what happens when

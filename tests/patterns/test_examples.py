@@ -17,6 +17,7 @@ WORDS = {
                        "page last was finished; 202 in all"],
     "short_polling": ["loading; ask again in 0.20 s", "ready: 6", "failed: there is nothing to count", "unknown"],
     "long_polling": ["ended=False", "ready at"],
+    "streaming": ["1 a boat: step 1 of 5", "back again, after event 2", "6 a boat is built (the end)"],
     "worker_pool": ["page 19", "[4, 168, 2262]", "no primes below -1"],
 }
 

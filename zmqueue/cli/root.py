@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, str] = {
     "submit": "Submit a request; print its token.",
     "status": "How is a request? At once.",
     "result": "Wait for the result of a request.",
+    "stream": "Follow a request: its progress, and its end.",
     "work": "Work a queue off with a program.",
     "members": "Who is in the cluster, and who holds what.",
     "queues": "What stands in the queues, and what is agreed for them.",
@@ -43,6 +44,9 @@ def _command(name: str) -> click.Command:
         case "submit" | "status" | "result":
             from zmqueue.cli import requests
             return {"submit": requests.submit, "status": requests.status, "result": requests.result}[name]
+        case "stream":
+            from zmqueue.cli.streaming import stream
+            return stream
         case "work":
             from zmqueue.cli.work import work
             return work
