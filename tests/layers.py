@@ -50,6 +50,7 @@ LAYERS = (
     Layer("zmqueue.aio", _names("aio client core errors settings")),
     Layer("zmqueue.app", _names("app aio client core errors")),
     Layer("zmqueue.testing", _names("testing client node store core errors settings"), exactly=frozenset({"zmqueue"})),
+    Layer("zmqueue.pytest_plugin", _names("testing core.state"), exactly=frozenset({"zmqueue"})),
     Layer("zmqueue.patterns", _names("patterns aio"), exactly=frozenset({"zmqueue"})),
     Layer("zmqueue.cli", _names("cli app patterns aio client node store core errors settings"),
           exactly=frozenset({"zmqueue"})),

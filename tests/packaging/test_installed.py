@@ -44,6 +44,11 @@ def test_the_command_is_installed(installed: Distribution) -> None:
     assert commands == {"zmqueue": "zmqueue.cli:main"}
 
 
+def test_the_plugin_of_pytest_is_installed(installed: Distribution) -> None:
+    plugins = {entry.name: entry.value for entry in installed.entry_points if entry.group == "pytest11"}
+    assert plugins == {"zmqueue": "zmqueue.pytest_plugin"}
+
+
 def test_types_reach_the_users() -> None:
     assert (Path(zmqueue.__file__).parent / "py.typed").is_file()
 
