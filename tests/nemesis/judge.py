@@ -21,8 +21,7 @@ from tests.nemesis.payloads import Do
 from tests.simulation.checkers import Violation
 from tests.simulation.checkers.answers import Answers
 from tests.simulation.checkers.ending import Ending
-from tests.simulation.checkers.history import NEVER, How, Operation, What
-from tests.simulation.checkers.history import Told as State
+from tests.simulation.checkers.history import NEVER, Act, How, Seen, What
 from tests.simulation.checkers.rings import RingBook
 from tests.simulation.checkers.sequential import Specification, check_linear
 from tests.simulation.checkers.told import Told
@@ -351,23 +350,23 @@ class Judge:
             verdict.note(kind, what)
         verdict.queue = total.report
 
-    def _history(self, token: str, head: str, fate: Fate | None) -> list[Operation]:
+    def _history(self, token: str, head: str, fate: Fate | None) -> list[Act]:
         """All calls about one message, but those that were refused. A message's attempts are one submit, which began
         with the first of them that may have been stored and ended when its program knew."""
         calls = []
         if fate is not None and fate.perhaps_from < NEVER:
-            calls.append(Operation(What.SUBMIT, head.partition(":")[0], fate.perhaps_from, fate.confirmed_at,
+            calls.append(Act(What.SUBMIT, head.partition(":")[0], fate.perhaps_from, fate.confirmed_at,
                                    payload=head))
         for handed in self._deliveries.get(token, ()):
-            calls.append(Operation(What.GRANT, handed.who, handed.begun, handed.ended, handed.fencing,
+            calls.append(Act(What.GRANT, handed.who, handed.begun, handed.ended, handed.fencing,
                                    payload=handed.head))
         for settle in self._settles.get(token, ()):
             if settle.outcome != "refused":
                 ended = settle.ended if settle.outcome == "confirmed" else NEVER
-                calls.append(Operation(What.SETTLE, settle.who, settle.begun, ended, settle.fencing, How(settle.how),
+                calls.append(Act(What.SETTLE, settle.who, settle.begun, ended, settle.fencing, How(settle.how),
                                        result=_hashable(settle.result)))
         for read in self._reads.get(token, ()):
-            calls.append(Operation(What.READ, read.program, read.begun, read.ended, told=State.of(read.state),
+            calls.append(Act(What.READ, read.program, read.begun, read.ended, seen=Seen.of(read.state),
                                    result=_hashable(read.result)))
         return calls
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tests.simulation.checkers.history import How, Operation, Told, What
+from tests.simulation.checkers.history import Act, How, Seen, What
 from zmqueue.client.calls import AskCall, LeaseSayCall, SubmitCall
 from zmqueue.client.leasing import Holding, LeaseCall, Slots
 from zmqueue.client.session import Session
@@ -24,7 +24,7 @@ from zmqueue.testing import Observer, VirtualClient, VirtualCluster
 
 HOW = {operations.How.ACK: How.ACK, operations.How.NACK: How.NACK, operations.How.REJECT: How.REJECT}
 
-Histories = dict[bytes, list[Operation]]
+Histories = dict[bytes, list[Act]]
 """By the id of the message."""
 
 
@@ -32,10 +32,10 @@ class Recorder(Observer):
     """The book of all programs' calls."""
 
     def __init__(self) -> None:
-        self._ended: defaultdict[bytes, list[Operation]] = defaultdict(list)
+        self._ended: defaultdict[bytes, list[Act]] = defaultdict(list)
         self._submits: dict[SubmitCall, tuple[str, float]] = {}        # under way: program, when it began
-        self._settles: dict[LeaseSayCall, Operation] = {}              # under way
-        self._refused: defaultdict[bytes, list[Operation]] = defaultdict(list)
+        self._settles: dict[LeaseSayCall, Act] = {}              # under way
+        self._refused: defaultdict[bytes, list[Act]] = defaultdict(list)
         self._posted: dict[tuple[str, int], tuple[bytes, float]] = {}  # questions of a program's own: (id, when)
 
     def client(self, cluster: VirtualCluster, name: str, dice: random.Random, seeds: Sequence[str]) -> VirtualClient:
@@ -50,17 +50,17 @@ class Recorder(Observer):
         """
         found: Histories = {message_id: list(calls) for message_id, calls in self._ended.items()}
 
-        def add(message_id: bytes, call: Operation) -> None:
+        def add(message_id: bytes, call: Act) -> None:
             found.setdefault(message_id, []).append(call)
         for submit, (program, begun) in self._submits.items():
             for item in submit.items:
                 if item.id is not None:    # confirmed or not: the program was not told
-                    add(item.id, Operation(What.SUBMIT, program, begun, payload=item.draft.payload))
-        for settle, operation in self._settles.items():
-            add(settle.item.held[0], operation)
+                    add(item.id, Act(What.SUBMIT, program, begun, payload=item.draft.payload))
+        for settle, act in self._settles.items():
+            add(settle.item.held[0], act)
         for message_id, refused in self._refused.items() if doubled else ():
-            for operation in refused:
-                add(message_id, operation)
+            for act in refused:
+                add(message_id, act)
         if doubled:
             found = {message_id: calls for message_id, calls in found.items()
                      if any(call.what is What.SUBMIT for call in calls)}
@@ -84,34 +84,34 @@ class Recorder(Observer):
         errors = call.error.errors if isinstance(call.error, SubmitManyFailed) else {0: call.error}
         for index, item in enumerate(call.items):
             if item.id is not None:
-                operation = Operation(What.SUBMIT, program, begun, payload=item.draft.payload)
-                self._end(item.id, operation, errors.get(index), now)
+                act = Act(What.SUBMIT, program, begun, payload=item.draft.payload)
+                self._end(item.id, act, errors.get(index), now)
 
-    def settling(self, call: LeaseSayCall, operation: Operation) -> None:
+    def settling(self, call: LeaseSayCall, act: Act) -> None:
         if not call.finished:
-            self._settles[call] = operation
+            self._settles[call] = act
 
-    def settled(self, call: LeaseSayCall, operation: Operation, now: float) -> None:
+    def settled(self, call: LeaseSayCall, act: Act, now: float) -> None:
         self._settles.pop(call, None)
-        self._end(call.item.held[0], operation, call.error, now)
+        self._end(call.item.held[0], act, call.error, now)
 
-    def _end(self, message_id: bytes, operation: Operation, error: ZmqueueError | None, now: float) -> None:
+    def _end(self, message_id: bytes, act: Act, error: ZmqueueError | None, now: float) -> None:
         """A call that changes something has ended; it had no end before."""
         if error is None:
-            self._ended[message_id].append(replace(operation, ended=now))
+            self._ended[message_id].append(replace(act, ended=now))
         elif error.definite:
-            self._refused[message_id].append(operation)
+            self._refused[message_id].append(act)
         else:
-            self._ended[message_id].append(operation)
+            self._ended[message_id].append(act)
 
     def carried(self, parcels: Sequence[operations.Parcel], program: str, begun: float) -> None:
         """A settle is to queue messages: when they are stored, if they are, nobody is told."""
         for parcel in parcels:
             self._ended[parcel.message.id].append(
-                Operation(What.SUBMIT, program, begun, payload=parcel.message.payload))
+                Act(What.SUBMIT, program, begun, payload=parcel.message.payload))
 
     def granted(self, holding: Holding, program: str, begun: float, now: float) -> None:
-        self._ended[holding.id].append(Operation(What.GRANT, program, begun, now, holding.fencing,
+        self._ended[holding.id].append(Act(What.GRANT, program, begun, now, holding.fencing,
                                                  payload=holding.submission.payload))
 
     def read(self, message_id: bytes, program: str, begun: float, now: float, answer: Answer | None,
@@ -120,16 +120,16 @@ class Recorder(Observer):
         given: bytes | None = None
         match answer, error:
             case Answer(state=State.DONE, result=result), _:
-                told, given = Told.DONE, result
+                seen, given = Seen.DONE, result
             case Answer(state=state), _:
-                told = Told.of(State(state).name.lower())
+                seen = Seen.of(State(state).name.lower())
             case _, UnknownToken():
-                told = Told.UNKNOWN
+                seen = Seen.UNKNOWN
             case _, RequestFailed(state=name):
-                told = Told(name)
+                seen = Seen(name)
             case _:
                 return
-        self._ended[message_id].append(Operation(What.READ, program, begun, now, told=told, result=given))
+        self._ended[message_id].append(Act(What.READ, program, begun, now, seen=seen, result=given))
 
     # --- packets of a program's own ---
 
@@ -211,21 +211,21 @@ class RecordedClient(VirtualClient):
                then: Sequence[operations.Parcel] = ()) -> LeaseSayCall:
         self._recorder.carried(then, self.name, self.moment)
         result = data if how is operations.How.ACK else None
-        operation = Operation(What.SETTLE, self.name, self.moment, fencing=holding.fencing, how=HOW[how], result=result)
-        call = super().settle(holding, how, data, error, delay_ms, timeout, self._settled(operation, notify), then)
-        self._recorder.settling(call, operation)
+        act = Act(What.SETTLE, self.name, self.moment, fencing=holding.fencing, how=HOW[how], result=result)
+        call = super().settle(holding, how, data, error, delay_ms, timeout, self._settled(act, notify), then)
+        self._recorder.settling(call, act)
         return call
 
     def give_back(self, holding: Holding, timeout: float = 10.0,
                   notify: Callable[[Any], None] | None = None) -> LeaseSayCall:
-        operation = Operation(What.SETTLE, self.name, self.moment, fencing=holding.fencing, how=How.GIVE_BACK)
-        call = super().give_back(holding, timeout, self._settled(operation, notify))
-        self._recorder.settling(call, operation)
+        act = Act(What.SETTLE, self.name, self.moment, fencing=holding.fencing, how=How.GIVE_BACK)
+        call = super().give_back(holding, timeout, self._settled(act, notify))
+        self._recorder.settling(call, act)
         return call
 
-    def _settled(self, operation: Operation, notify: Callable[[Any], None] | None) -> Callable[[LeaseSayCall], None]:
+    def _settled(self, act: Act, notify: Callable[[Any], None] | None) -> Callable[[LeaseSayCall], None]:
         def told(call: LeaseSayCall) -> None:
-            self._recorder.settled(call, operation, self.moment)
+            self._recorder.settled(call, act, self.moment)
             if notify is not None:
                 notify(call)
         return told

@@ -9,76 +9,76 @@ from collections.abc import Iterable
 import pytest
 
 from tests.simulation.checkers import Violation, linear
-from tests.simulation.checkers.history import NEVER, How, Operation, Told, What
+from tests.simulation.checkers.history import NEVER, Act, How, Seen, What
 from tests.simulation.checkers.linear import Undecided, unexplained
 from tests.simulation.checkers.sequential import ABSENT, Specification, Standing, check_linear
 
 PLAIN, MORTAL = Specification(mortal=False), Specification(mortal=True)
 
 
-def submit(begun: float, ended: float = NEVER) -> Operation:
-    return Operation(What.SUBMIT, "p", begun, ended)
+def submit(begun: float, ended: float = NEVER) -> Act:
+    return Act(What.SUBMIT, "p", begun, ended)
 
 
-def read(begun: float, ended: float, told: Told, result: str | None = None) -> Operation:
-    return Operation(What.READ, "r", begun, ended, told=told, result=result)
+def read(begun: float, ended: float, seen: Seen, result: str | None = None) -> Act:
+    return Act(What.READ, "r", begun, ended, seen=seen, result=result)
 
 
-def grant(begun: float, ended: float, fencing: int = 1) -> Operation:
-    return Operation(What.GRANT, "w", begun, ended, fencing)
+def grant(begun: float, ended: float, fencing: int = 1) -> Act:
+    return Act(What.GRANT, "w", begun, ended, fencing)
 
 
-def settle(begun: float, ended: float = NEVER, fencing: int = 1, how: How = How.ACK, result: str = "") -> Operation:
+def settle(begun: float, ended: float = NEVER, fencing: int = 1, how: How = How.ACK, result: str = "") -> Act:
     given = (result or "done") if how is How.ACK else None
-    return Operation(What.SETTLE, "w", begun, ended, fencing, how, result=given)
+    return Act(What.SETTLE, "w", begun, ended, fencing, how, result=given)
 
 
-def cancel(begun: float, ended: float = NEVER) -> Operation:
-    return Operation(What.CANCEL, "p", begun, ended)
+def cancel(begun: float, ended: float = NEVER) -> Act:
+    return Act(What.CANCEL, "p", begun, ended)
 
 
 STORED, LEASED = submit(0, 1), grant(2, 3)
 DONE = settle(4, 5)
 
-LINEARIZABLE: dict[str, list[Operation]] = {
+LINEARIZABLE: dict[str, list[Act]] = {
     "nothing at all": [],
-    "one after the other": [STORED, read(1.5, 1.6, Told.OPEN), LEASED, DONE, read(6, 7, Told.DONE, "done")],
-    "unknown before it is submitted": [read(0, 1, Told.UNKNOWN), submit(2, 3)],
-    "unknown while it is being submitted, and known": [submit(0, 5), read(1, 4, Told.OPEN), read(0, 4, Told.UNKNOWN)],
-    "known before its submitter knows": [submit(0, 9), read(1, 2, Told.OPEN), grant(3, 4), settle(5, 6)],
-    "submitted twice": [STORED, submit(2, 3), read(4, 5, Told.OPEN)],
-    "submitted again after its end": [STORED, LEASED, DONE, submit(6, 7), read(8, 9, Told.DONE, "done")],
-    "a submit without an answer that happened late": [submit(0), read(5, 6, Told.UNKNOWN), read(7, 8, Told.OPEN)],
-    "a submit without an answer that never happened": [submit(0), read(5, 6, Told.UNKNOWN)],
+    "one after the other": [STORED, read(1.5, 1.6, Seen.OPEN), LEASED, DONE, read(6, 7, Seen.DONE, "done")],
+    "unknown before it is submitted": [read(0, 1, Seen.UNKNOWN), submit(2, 3)],
+    "unknown while it is being submitted, and known": [submit(0, 5), read(1, 4, Seen.OPEN), read(0, 4, Seen.UNKNOWN)],
+    "known before its submitter knows": [submit(0, 9), read(1, 2, Seen.OPEN), grant(3, 4), settle(5, 6)],
+    "submitted twice": [STORED, submit(2, 3), read(4, 5, Seen.OPEN)],
+    "submitted again after its end": [STORED, LEASED, DONE, submit(6, 7), read(8, 9, Seen.DONE, "done")],
+    "a submit without an answer that happened late": [submit(0), read(5, 6, Seen.UNKNOWN), read(7, 8, Seen.OPEN)],
+    "a submit without an answer that never happened": [submit(0), read(5, 6, Seen.UNKNOWN)],
     "a settle without an answer that happened late": [
-        STORED, LEASED, settle(4), read(5, 6, Told.OPEN), read(7, 8, Told.DONE, "done")],
+        STORED, LEASED, settle(4), read(5, 6, Seen.OPEN), read(7, 8, Seen.DONE, "done")],
     "a settle without an answer that never happened": [
-        STORED, LEASED, settle(4), grant(5, 6, 2), settle(7, 8, 2, result="other"), read(9, 10, Told.DONE, "other")],
-    "a read that overlaps with the end": [STORED, LEASED, settle(4, 8), read(5, 6, Told.DONE, "done"),
-                                          read(5, 7, Told.OPEN)],
+        STORED, LEASED, settle(4), grant(5, 6, 2), settle(7, 8, 2, result="other"), read(9, 10, Seen.DONE, "other")],
+    "a read that overlaps with the end": [STORED, LEASED, settle(4, 8), read(5, 6, Seen.DONE, "done"),
+                                          read(5, 7, Seen.OPEN)],
     "a lease that nobody heard of lies between": [STORED, grant(2, 3, 1), grant(4, 5, 3)],
     "settled, and told so twice": [STORED, LEASED, DONE, settle(6, 7)],
     "given back after it was lost": [STORED, LEASED, grant(4, 5, 2), settle(6, 7, 1, How.GIVE_BACK), settle(8, 9, 2)],
     "given back, and leased again": [STORED, LEASED, settle(4, 5, 1, How.GIVE_BACK), grant(6, 7, 2)],
-    "cancelled": [STORED, cancel(2, 3), read(4, 5, Told.CANCELLED), cancel(6, 7)],
-    "cancelled by a call without an answer": [STORED, cancel(2), read(3, 4, Told.OPEN), read(5, 6, Told.CANCELLED)],
-    "rejected": [STORED, LEASED, settle(4, 5, how=How.REJECT), read(6, 7, Told.DEAD)],
+    "cancelled": [STORED, cancel(2, 3), read(4, 5, Seen.CANCELLED), cancel(6, 7)],
+    "cancelled by a call without an answer": [STORED, cancel(2), read(3, 4, Seen.OPEN), read(5, 6, Seen.CANCELLED)],
+    "rejected": [STORED, LEASED, settle(4, 5, how=How.REJECT), read(6, 7, Seen.DEAD)],
 }
 
-NOT_LINEARIZABLE: dict[str, list[Operation]] = {
-    "known and never submitted": [read(0, 1, Told.OPEN)],
-    "unknown after its confirmation": [STORED, read(2, 3, Told.UNKNOWN)],
-    "unknown after somebody knew it": [submit(0), read(1, 2, Told.OPEN), read(3, 4, Told.UNKNOWN)],
-    "known before it is submitted": [read(0, 1, Told.OPEN), submit(2, 3)],
-    "open after its end": [STORED, LEASED, DONE, read(6, 7, Told.OPEN)],
+NOT_LINEARIZABLE: dict[str, list[Act]] = {
+    "known and never submitted": [read(0, 1, Seen.OPEN)],
+    "unknown after its confirmation": [STORED, read(2, 3, Seen.UNKNOWN)],
+    "unknown after somebody knew it": [submit(0), read(1, 2, Seen.OPEN), read(3, 4, Seen.UNKNOWN)],
+    "known before it is submitted": [read(0, 1, Seen.OPEN), submit(2, 3)],
+    "open after its end": [STORED, LEASED, DONE, read(6, 7, Seen.OPEN)],
     "open after somebody knew its end": [
-        STORED, LEASED, settle(4), read(5, 6, Told.DONE, "done"), read(7, 8, Told.OPEN)],
-    "another result than the one that was given": [STORED, LEASED, DONE, read(6, 7, Told.DONE, "other")],
+        STORED, LEASED, settle(4), read(5, 6, Seen.DONE, "done"), read(7, 8, Seen.OPEN)],
+    "another result than the one that was given": [STORED, LEASED, DONE, read(6, 7, Seen.DONE, "other")],
     "two results": [STORED, LEASED, settle(4, result="a"), settle(4, result="b"),
-                    read(5, 6, Told.DONE, "a"), read(7, 8, Told.DONE, "b")],
-    "done, and nobody did it": [STORED, LEASED, read(4, 5, Told.DONE, "done")],
-    "dead, and nobody rejected it": [STORED, LEASED, read(4, 5, Told.DEAD)],
-    "an end that changes": [STORED, LEASED, DONE, read(6, 7, Told.CANCELLED)],
+                    read(5, 6, Seen.DONE, "a"), read(7, 8, Seen.DONE, "b")],
+    "done, and nobody did it": [STORED, LEASED, read(4, 5, Seen.DONE, "done")],
+    "dead, and nobody rejected it": [STORED, LEASED, read(4, 5, Seen.DEAD)],
+    "an end that changes": [STORED, LEASED, DONE, read(6, 7, Seen.CANCELLED)],
     "handed out after its end": [STORED, LEASED, DONE, grant(6, 7, 2)],
     "handed out, and never submitted": [grant(0, 1)],
     "one lease for two": [STORED, grant(2, 5), grant(3, 6)],
@@ -104,32 +104,32 @@ def test_a_history_that_has_no_order_is_not_linearizable(name: str) -> None:
             check_linear(name, history, PLAIN)
 
 
-def orders(history: list[Operation]) -> Iterable[list[Operation]]:
+def orders(history: list[Act]) -> Iterable[list[Act]]:
     """In whatever order it was written down."""
     return history, history[::-1]
 
 
 def test_a_message_may_die_of_deliveries_where_these_are_limited() -> None:
-    for history in ([STORED, LEASED, read(4, 5, Told.DEAD)],
-                    [STORED, LEASED, settle(4, 5, how=How.NACK), read(6, 7, Told.DEAD)]):
+    for history in ([STORED, LEASED, read(4, 5, Seen.DEAD)],
+                    [STORED, LEASED, settle(4, 5, how=How.NACK), read(6, 7, Seen.DEAD)]):
         check_linear("token", history, MORTAL)
-        check_linear("token", [*history, read(8, 9, Told.DEAD)], MORTAL)
+        check_linear("token", [*history, read(8, 9, Seen.DEAD)], MORTAL)
         with pytest.raises(Violation):
-            check_linear("token", [*history, read(8, 9, Told.OPEN)], MORTAL)
+            check_linear("token", [*history, read(8, 9, Seen.OPEN)], MORTAL)
         with pytest.raises(Violation):
             check_linear("token", history, PLAIN)
 
 
 def test_what_is_found_names_the_call_and_those_before_it() -> None:
     with pytest.raises(Violation) as found:
-        check_linear("token", [*NOT_LINEARIZABLE["open after its end"], read(8, 9, Told.DONE, "done")], PLAIN)
+        check_linear("token", [*NOT_LINEARIZABLE["open after its end"], read(8, 9, Seen.DONE, "done")], PLAIN)
     first, *calls = str(found.value).splitlines()
     assert "[6.000000 to 7.000000] r read open" in first
     assert [call.split("] ")[1] for call in calls] == ["p submit", "w grant under 1", "w settle ack under 1 'done'",
                                                        "r read open"]
 
 
-def by_trying(history: list[Operation], specification: Specification) -> bool:
+def by_trying(history: list[Act], specification: Specification) -> bool:
     """The definition itself: some order of all certain calls and some of the others, which keeps the order of those
     that do not overlap, has each call answered as the specification says. All orders are tried."""
     certain = [call for call in history if call.certain]
@@ -140,12 +140,12 @@ def by_trying(history: list[Operation], specification: Specification) -> bool:
                if all(earlier.begun <= later.ended for earlier, later in itertools.combinations(order, 2)))
 
 
-def explains(order: tuple[Operation, ...], standing: Standing, specification: Specification) -> bool:
+def explains(order: tuple[Act, ...], standing: Standing, specification: Specification) -> bool:
     return not order or any(explains(order[1:], after, specification)
                             for after in specification.step(standing, order[0]))
 
 
-def drawn(dice: random.Random) -> list[Operation]:
+def drawn(dice: random.Random) -> list[Act]:
     """Some calls that overlap or do not, with answers by chance."""
     def times(may_be_open: bool) -> tuple[float, float]:
         begun = dice.randrange(8)
@@ -154,8 +154,8 @@ def drawn(dice: random.Random) -> list[Operation]:
     for _ in range(dice.randrange(1, 5)):
         match dice.randrange(4):
             case 0:
-                told = dice.choice((Told.UNKNOWN, Told.OPEN, Told.OPEN, Told.DONE, Told.DEAD))
-                history.append(read(*times(may_be_open=False), told, "done" if told is Told.DONE else None))
+                seen = dice.choice((Seen.UNKNOWN, Seen.OPEN, Seen.OPEN, Seen.DONE, Seen.DEAD))
+                history.append(read(*times(may_be_open=False), seen, "done" if seen is Seen.DONE else None))
             case 1:
                 history.append(grant(*times(may_be_open=False), dice.choice((1, 1, 2))))
             case 2:
@@ -177,7 +177,7 @@ def test_the_search_finds_what_trying_all_orders_finds() -> None:
 
 def test_a_history_with_too_many_explanations_is_not_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "CONFIGURATIONS_MAX", 50)
-    history = [STORED, *(grant(2, 30, number) for number in range(1, 9)), read(40, 41, Told.OPEN)]
+    history = [STORED, *(grant(2, 30, number) for number in range(1, 9)), read(40, 41, Seen.OPEN)]
     with pytest.raises(Undecided):
         unexplained(history, ABSENT, PLAIN.step)
     with pytest.raises(Violation, match="not decided"):

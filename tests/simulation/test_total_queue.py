@@ -6,19 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.checkers.history import NEVER, How, Operation, Told, What
+from tests.simulation.checkers.history import NEVER, Act, How, Seen, What
 from tests.simulation.checkers.total_queue import SHOWN, TotalQueue
 
-PUT = Operation(What.SUBMIT, "p", 0, 1, payload="a")
+PUT = Act(What.SUBMIT, "p", 0, 1, payload="a")
 PERHAPS_PUT = replace(PUT, ended=NEVER)
-OUT = Operation(What.GRANT, "w", 2, 3, 1, payload="a")
+OUT = Act(What.GRANT, "w", 2, 3, 1, payload="a")
 OUT_AGAIN = replace(OUT, begun=4, ended=5, fencing=2)
-DONE = Operation(What.SETTLE, "w", 6, 7, 1, How.ACK, result="r")
+DONE = Act(What.SETTLE, "w", 6, 7, 1, How.ACK, result="r")
 PERHAPS_DONE = replace(DONE, ended=NEVER)
 AGAIN = replace(DONE, how=How.NACK)
-SEEN_DONE = Operation(What.READ, "r", 8, 9, told=Told.DONE, result="r")
-SEEN_OPEN, SEEN_DEAD = replace(SEEN_DONE, told=Told.OPEN), replace(SEEN_DONE, told=Told.DEAD)
-NOT_SEEN = replace(SEEN_DONE, told=Told.UNKNOWN)
+SEEN_DONE = Act(What.READ, "r", 8, 9, seen=Seen.DONE, result="r")
+SEEN_OPEN, SEEN_DEAD = replace(SEEN_DONE, seen=Seen.OPEN), replace(SEEN_DONE, seen=Seen.DEAD)
+NOT_SEEN = replace(SEEN_DONE, seen=Seen.UNKNOWN)
 
 GOOD = {
     "done": [PUT, OUT, DONE],
@@ -54,7 +54,7 @@ DUPLICATED = {
 }
 
 
-def counted(history: list[Operation]) -> TotalQueue:
+def counted(history: list[Act]) -> TotalQueue:
     total = TotalQueue()
     total.add("token", history)
     return total

@@ -26,7 +26,7 @@ class What(enum.Enum):
     CANCEL = "cancel"
 
 
-class Told(enum.StrEnum):
+class Seen(enum.StrEnum):
     """What a read was told. That it is ready, delayed or leased is all one here: it has not ended."""
 
     UNKNOWN = "unknown"                    # there is no such message
@@ -38,12 +38,12 @@ class Told(enum.StrEnum):
 
     @property
     def end(self) -> bool:
-        return self not in (Told.UNKNOWN, Told.OPEN)
+        return self not in (Seen.UNKNOWN, Seen.OPEN)
 
     @staticmethod
-    def of(name: str) -> Told:
+    def of(name: str) -> Seen:
         """From the name of a state, as users see it."""
-        return Told.OPEN if name in ("delayed", "ready", "leased") else Told(name)
+        return Seen.OPEN if name in ("delayed", "ready", "leased") else Seen(name)
 
 
 class How(enum.StrEnum):
@@ -55,13 +55,13 @@ class How(enum.StrEnum):
     GIVE_BACK = "give back"
 
     @property
-    def end(self) -> Told | None:
+    def end(self) -> Seen | None:
         """What the message is afterwards; None: not ended."""
-        return {How.ACK: Told.DONE, How.REJECT: Told.DEAD}.get(self)
+        return {How.ACK: Seen.DONE, How.REJECT: Seen.DEAD}.get(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class Act:
     """One call about one message. Times in seconds of a clock that all programs share."""
 
     what: What
@@ -70,7 +70,7 @@ class Operation:
     ended: float = NEVER
     fencing: int = 0                       # of a grant, and of the lease that is settled
     how: How | None = None                 # of a settle
-    told: Told | None = None               # of a read
+    seen: Seen | None = None               # of a read
     result: Hashable = None                # of an ack, and what a read was told
     payload: Hashable = None               # of a submit, and of a grant
 
@@ -85,7 +85,7 @@ class Operation:
         return self.what is What.READ
 
     def __str__(self) -> str:
-        facts = [self.how, self.fencing and f"under {self.fencing}", self.told,
+        facts = [self.how, self.fencing and f"under {self.fencing}", self.seen,
                  None if self.result is None else repr(self.result)[:60]]
         words = " ".join(str(fact) for fact in facts if fact)
         until = f"{self.ended:.6f}" if self.certain else "?"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tests.simulation.checkers import Violation
-from tests.simulation.checkers.history import How, Operation, Told, What
+from tests.simulation.checkers.history import Act, How, Seen, What
 from tests.simulation.checkers.linear import Undecided, unexplained
 
 LINEAR = "calls about a message are linearizable"
@@ -21,7 +21,7 @@ LINEAR = "calls about a message are linearizable"
 class Standing(NamedTuple):
     """How a message stands."""
 
-    told: Told = Told.UNKNOWN              # what a read is told now
+    seen: Seen = Seen.UNKNOWN              # what a read is told now
     fencing: int = 0                       # the newest that a program heard of
     how: How | None = None                 # how that lease was settled; None: it stands, or ended by itself
     result: Hashable = None                # of what is done
@@ -37,47 +37,47 @@ class Specification:
     mortal: bool                           # a message may die of deliveries that nobody settled
     expires: bool = False                  # a message may expire
 
-    def step(self, standing: Standing, call: Operation) -> Sequence[Standing]:
+    def step(self, standing: Standing, call: Act) -> Sequence[Standing]:
         """How the message may stand after the call; nothing: it cannot have been answered so."""
         match call.what:
             case What.SUBMIT:
-                return (standing._replace(told=Told.OPEN) if standing == ABSENT else standing,)
+                return (standing._replace(seen=Seen.OPEN) if standing == ABSENT else standing,)
             case What.READ:
                 return self._read(standing, call)
             case What.GRANT:
-                fits = standing.told is Told.OPEN and call.fencing > standing.fencing
-                return (Standing(Told.OPEN, call.fencing),) if fits else ()
+                fits = standing.seen is Seen.OPEN and call.fencing > standing.fencing
+                return (Standing(Seen.OPEN, call.fencing),) if fits else ()
             case What.SETTLE:
                 return self._settled(standing, call)
             case What.CANCEL:
-                if standing.told is Told.OPEN:
-                    return (standing._replace(told=Told.CANCELLED),)
-                return (standing,) if standing.told is Told.CANCELLED else ()
+                if standing.seen is Seen.OPEN:
+                    return (standing._replace(seen=Seen.CANCELLED),)
+                return (standing,) if standing.seen is Seen.CANCELLED else ()
 
-    def _read(self, standing: Standing, call: Operation) -> Sequence[Standing]:
-        assert call.told is not None
-        if standing.told is call.told and standing.result == call.result:
+    def _read(self, standing: Standing, call: Act) -> Sequence[Standing]:
+        assert call.seen is not None
+        if standing.seen is call.seen and standing.result == call.result:
             return (standing,)
-        ends_by_itself = (call.told is Told.DEAD and self.mortal) or (call.told is Told.EXPIRED and self.expires)
-        return (standing._replace(told=call.told),) if standing.told is Told.OPEN and ends_by_itself else ()
+        ends_by_itself = (call.seen is Seen.DEAD and self.mortal) or (call.seen is Seen.EXPIRED and self.expires)
+        return (standing._replace(seen=call.seen),) if standing.seen is Seen.OPEN and ends_by_itself else ()
 
-    def _settled(self, standing: Standing, call: Operation) -> Sequence[Standing]:
+    def _settled(self, standing: Standing, call: Act) -> Sequence[Standing]:
         assert call.how is not None
         newest = standing.fencing == call.fencing
         if newest and standing.how is call.how:
             return (standing,)             # repeated, with whatever result: it is answered as before
-        stands = newest and standing.how is None and standing.told is Told.OPEN
+        stands = newest and standing.how is None and standing.seen is Seen.OPEN
         if call.how is How.GIVE_BACK:      # of a lease that does not stand, nothing needs doing
             return (standing._replace(how=call.how) if stands else standing,)
         if not stands:
             return ()
         settled = standing._replace(how=call.how)
         if end := call.how.end:
-            return (settled._replace(told=end, result=call.result),)
-        return (settled, settled._replace(told=Told.DEAD)) if self.mortal else (settled,)
+            return (settled._replace(seen=end, result=call.result),)
+        return (settled, settled._replace(seen=Seen.DEAD)) if self.mortal else (settled,)
 
 
-def check_linear(token: str, history: Sequence[Operation], specification: Specification) -> None:
+def check_linear(token: str, history: Sequence[Act], specification: Specification) -> None:
     """Raises Violation where no order of the calls explains what programs were told of that message."""
     try:
         call = unexplained(history, ABSENT, specification.step)

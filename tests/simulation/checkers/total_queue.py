@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tests.simulation.checkers.history import Operation, What
+from tests.simulation.checkers.history import Act, What
 
 SHOWN = 20
 """Findings of one kind that are written out; all are counted."""
@@ -52,7 +52,7 @@ class TotalQueue:
     findings: list[tuple[str, str]] = field(default_factory=list)      # (which of the above, in words)
     _noted: Counter[str] = field(default_factory=Counter)
 
-    def add(self, token: str, history: Sequence[Operation]) -> None:
+    def add(self, token: str, history: Sequence[Act]) -> None:
         """Count one message: all calls about it, in any order."""
         report = self.report
         submits = [call for call in history if call.what is What.SUBMIT]
@@ -86,18 +86,18 @@ class TotalQueue:
             self.findings.append((kind, what))
 
 
-def ends_it(call: Operation) -> bool:
+def ends_it(call: Act) -> bool:
     """True where that call tells its program that the message has ended."""
     match call.what:
         case What.SETTLE:
             return call.how is not None and call.how.end is not None
         case What.READ:
-            return call.told is not None and call.told.end
+            return call.seen is not None and call.seen.end
         case _:
             return call.what is What.CANCEL
 
 
-def twice_out(grants: Iterable[Operation], ends: Iterable[Operation]) -> str:
+def twice_out(grants: Iterable[Act], ends: Iterable[Act]) -> str:
     """Why a message came out twice; empty: it did not."""
     leases = Counter(call.fencing for call in grants)
     if again := [fencing for fencing, times in sorted(leases.items()) if times > 1]:
@@ -106,7 +106,7 @@ def twice_out(grants: Iterable[Operation], ends: Iterable[Operation]) -> str:
     return f"ended under {settled}" if len(settled) > 1 else ""
 
 
-def why_lost(history: Sequence[Operation], ends: Sequence[Operation]) -> str:
+def why_lost(history: Sequence[Act], ends: Sequence[Act]) -> str:
     """Why a message has not come out; empty: it has."""
     if not ends:
         return "and nobody knows of its end"
