@@ -17,6 +17,7 @@ from zmqueue.core.changes import (
     MemberDown,
     MemberOut,
     MemberUp,
+    QueueDeclared,
     SettingChanged,
     apply,
     effective,
@@ -84,6 +85,21 @@ def test_the_generation_is_raised_when_every_member_shows_a_higher_one_and_not_b
     show(world, {3: GENERATION})
     assert agreed_on(world) == {GENERATION}
     assert world.newest.epoch == epoch + 1, "asked for once, and agreed once"
+
+
+def test_what_needs_the_agreed_generation_waits_for_it_and_names_who_is_behind(world: World) -> None:
+    """A queue's declaration: unlike with earlier changes, nobody is trusted to understand it."""
+    declaration = QueueDeclared("jobs", 0, b"\x90")
+    generations = world[1].agreement.generations
+    show(world, {1: GENERATION, 2: GENERATION, 3: 2})
+    assert generations.behind(world[1].state, declaration) == [ID(3)]
+    assert not generations.understood(world[1].state, declaration) and not proposed(world, declaration)
+    show(world, {3: GENERATION})
+    assert agreed_on(world) == {GENERATION}
+    assert generations.behind(world[1].state, declaration) == []
+    world[1].agreement.want(world.now, declaration)
+    world.settle(1.0)
+    assert {node.state.declared("jobs") for node in world.nodes.values()} == {("jobs", world.newest.epoch, b"\x90")}
 
 
 def test_the_generation_waits_for_a_member_that_is_away_until_it_is_out(world: World) -> None:

@@ -12,6 +12,7 @@ from tests.simulation.checkers import Beyond, Violation
 from tests.simulation.checkers.answers import Answers
 from tests.simulation.checkers.ending import Ending
 from tests.simulation.checkers.logs import Logs
+from tests.simulation.checkers.pauses import Pauses
 from tests.simulation.checkers.rings import Rings
 from tests.simulation.checkers.sequential import Specification
 from tests.simulation.checkers.states import States
@@ -57,6 +58,7 @@ class Outcome:
     settled: int = 0
     negatives: int = 0
     snapshots: int = 0
+    pauses: int = 0                        # of queues, as nodes installed them
     rings: int = 0                         # rings that were compared with another peer's of the same epoch
     queue: Report = field(default_factory=Report)      # what went in and came out; empty: the run did not come so far
     faults: Counter[str] = field(default_factory=Counter)
@@ -94,13 +96,14 @@ class Run:
         self.sizes = Sizes.draw(dice)
         settings = draw_settings(dice)
         self.states = States()
+        self.pauses = Pauses()
         self.logs = Logs(self.states, settings.buckets)
         self.answers = Answers(self.logs, settings.buckets)
         self.rings, self.recorder = Rings(), Recorder()
         self.queue = Report()
         self.cluster = VirtualCluster(
             dice.getrandbits(64), 0, settings=settings, pace=Pace(tick=dice.choice((0.02, 0.035, 0.05))),
-            observers=(self.states, self.rings, self.logs, self.answers, self.recorder), trace_keep=keep,
+            observers=(self.states, self.rings, self.logs, self.answers, self.pauses, self.recorder), trace_keep=keep,
             make_client=self.recorder.client,
             make_medium=self._make_lmdb_disk if self.on_lmdb else InMemory)
         self.cluster.time.steps_max = STEPS_MAX
@@ -170,6 +173,7 @@ def run_seed(seed: int, keep: int = 200, *, always: bool = False, on_lmdb: bool 
     outcome.snapshots, outcome.rings, outcome.queue = run.logs.snapshots, run.rings.book.compared, run.queue
     if run.faults is not None:
         outcome.faults = run.faults.struck
+    outcome.pauses = run.pauses.pauses
     outcome.faults["on LMDB"] += run.on_lmdb
     outcome.faults["beyond the promise"] += bool(outcome.beyond)
     outcome.trace_sha256 = cluster.trace.sha256

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.simulation.operators import Operator
 from zmqueue.client.calls import SubmitCall
 from zmqueue.client.leasing import Holding
 from zmqueue.core.ids import bucket_of, parse_token
@@ -47,6 +48,7 @@ class Load:
     probe: float                           # seconds between two probes; 0: nobody probes
     lease_ms: int                          # of workers' leases; 0: the cluster's default
     impatience: float                      # seconds between two leases that are soon waited for no longer; 0: none
+    words: float                           # seconds between two words of an operator about queues; 0: none
 
     @staticmethod
     def draw(dice: random.Random) -> Load:
@@ -60,7 +62,7 @@ class Load:
             give_back=sometimes(0.1), forget=sometimes(0.02, 0.1), extend=sometimes(0.1, 0.4), then=sometimes(0.2, 0.5),
             again=sometimes(0.1, 0.3), ask=dice.choice((0.1, 0.5, 1.0)), delay=sometimes(0.1),
             probe=dice.choice((0.0, 0.02, 0.1)), lease_ms=dice.choice((0, 0, 400)),
-            impatience=dice.choice((0.0, 0.0, 0.05, 0.3)))
+            impatience=dice.choice((0.0, 0.0, 0.05, 0.3)), words=dice.choice((0.0, 0.0, 0.3, 1.0)))
 
 
 class Producer:
@@ -229,6 +231,7 @@ class Workload:
         if load.probe:
             Prober(cluster, load, self._own(), self)
         self._impatient = [Impatient(cluster, load, self._own())] if load.impatience else []
+        self._operators = [Operator(cluster, QUEUES, load.words, self._own())] if load.words else []
 
     def _own(self) -> random.Random:
         return random.Random(self._dice.getrandbits(64))
@@ -246,8 +249,8 @@ class Workload:
 
     @property
     def pending(self) -> int:
-        """Submits whose fate is not known yet to programs that live."""
-        return sum(producer.pending for producer in self.producers)
+        """Submits whose fate is not known yet to programs that live, and queues that may be paused."""
+        return sum(program.pending for program in (*self.producers, *self._operators))
 
     def refused(self) -> list[bytes]:
         """The ids of which a program was told, definitely, that they are not stored (Q2)."""
@@ -260,6 +263,8 @@ class Workload:
             producer.done = True
         for impatient in self._impatient:
             impatient.done = True
+        for operator in self._operators:
+            operator.calm()
         for worker in self.workers:
             worker.work_off()
 

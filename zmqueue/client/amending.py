@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from zmqueue.client.calls import Call
 from zmqueue.client.exchanges import Exchange, Exchanges
@@ -34,8 +35,8 @@ class AmendCall(Call[None]):
 
     __slots__ = ("asked", "change", "why_not")
 
-    def __init__(self, change: Change, deadline: float) -> None:
-        super().__init__(deadline)
+    def __init__(self, change: Change, deadline: float, notify: Callable[[Any], None] | None = None) -> None:
+        super().__init__(deadline, notify)
         self.change = change
         self.asked = 0                               # how many times it left
         self.why_not = ""

@@ -42,9 +42,10 @@ class PolicyCall(AmendCall):
 
     __slots__ = ("_agreed", "_decide", "_refused", "name")
 
-    def __init__(self, name: str, decide: Decide, deadline: float) -> None:
+    def __init__(self, name: str, decide: Decide, deadline: float,
+                 notify: Callable[[Any], None] | None = None) -> None:
         self.change: QueueDeclared | QueueRemoved
-        super().__init__(QueueRemoved(name, 0), deadline)
+        super().__init__(QueueRemoved(name, 0), deadline, notify)
         self.name = name
         self._decide = decide
         self._refused: Change | None = None          # it was refused once: perhaps what was looked at was old

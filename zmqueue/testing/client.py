@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zmqueue.client.calls import AskCall, Call, Draft, LeaseSayCall, SubmitCall
 from zmqueue.client.core import ClientCore
+from zmqueue.client.declaring import Decide, PolicyCall
 from zmqueue.client.leasing import Holding, LeaseCall, Slots, Subscription
 from zmqueue.client.session import Session
 from zmqueue.core.ids import RANDOM_BYTES, make_id
@@ -106,6 +107,14 @@ class VirtualClient:
 
     def _say(self, holding: Holding, call: LeaseSayCall, lease_ms: int = 0) -> LeaseSayCall:
         self.core.say(holding, call, self.now, lease_ms)
+        self._plan_turn()
+        return call
+
+    def agree(self, queue: str, decide: Decide, timeout: float = 10.0,
+              notify: Callable[[Any], None] | None = None) -> PolicyCall:
+        """Have a queue's policy agreed, and known to every primary."""
+        call = PolicyCall(queue, decide, self.now + timeout, notify)
+        self.core.amend(call, self.now)
         self._plan_turn()
         return call
 

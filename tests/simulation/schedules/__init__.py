@@ -12,6 +12,7 @@ from tests.simulation.schedules import (
     deep,
     disasters,
     disk,
+    policies,
     queueing,
     replication,
     snapshots,
@@ -20,4 +21,4 @@ from tests.simulation.schedules import (
 
 SCHEDULES: dict[str, Callable[[], None]] = {
     **deep.SCHEDULES, **agreement.SCHEDULES, **states.SCHEDULES, **replication.SCHEDULES, **snapshots.SCHEDULES,
-    **queueing.SCHEDULES, **disk.SCHEDULES, **disasters.SCHEDULES}
+    **queueing.SCHEDULES, **policies.SCHEDULES, **disk.SCHEDULES, **disasters.SCHEDULES}
