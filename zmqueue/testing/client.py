@@ -11,6 +11,8 @@ from zmqueue.client.core import ClientCore
 from zmqueue.client.declaring import Decide, PolicyCall
 from zmqueue.client.leasing import Holding, LeaseCall, Slots, Subscription
 from zmqueue.client.session import Session
+from zmqueue.client.streaming import FollowCall
+from zmqueue.client.telling import TellCall
 from zmqueue.core.ids import RANDOM_BYTES, make_id
 from zmqueue.core.operations import How, Kind, Parcel, Settle, Submission
 from zmqueue.core.packets import Heartbeat, Packet, Reply, Request, decode, decode_envelope, encode
@@ -87,7 +89,6 @@ class VirtualClient:
         return self._say(holding, LeaseSayCall("settle", (holding.id, holding.fencing), self.now + timeout, notify,
                                                settle=settle))
 
-    def extend(self, holding: Holding, lease_ms: int, timeout: float = 10.0,
     def parcel(self, queue: str, body: bytes) -> Parcel:
         """A message for an ack to queue, with an id of its own."""
         random = self._dice.randbytes(RANDOM_BYTES + 2)
@@ -95,6 +96,23 @@ class VirtualClient:
         return Parcel(queue, Submission(make_id(self.core.routing.cluster_wall(self.now), place,
                                                 random[:RANDOM_BYTES]), body))
 
+    def tell(self, holding: Holding, data: bytes, timeout: float = 10.0,
+             notify: Callable[[Any], None] | None = None) -> TellCall:
+        """Tell of progress under a lease."""
+        call = TellCall(Kind.BYTES, data, self.now + timeout, notify)
+        self.core.tell(holding, call, self.now)
+        self._plan_turn()
+        return call
+
+    def follow(self, message_id: bytes, after: int = 0, timeout: float = 10.0,
+               notify: Callable[[Any], None] | None = None) -> FollowCall:
+        """Ask for the events of a message after that one, or its end."""
+        call = FollowCall(message_id, after, self.now + timeout, notify)
+        self.core.follow(call, self.now)
+        self._plan_turn()
+        return call
+
+    def extend(self, holding: Holding, lease_ms: int, timeout: float = 10.0,
                notify: Callable[[Any], None] | None = None) -> LeaseSayCall:
         """Let a lease last longer."""
         call = LeaseSayCall("extend", (holding.id, holding.fencing), self.now + timeout, notify)
