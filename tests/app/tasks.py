@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Generator
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -47,6 +48,16 @@ def fail(text: str) -> None:
 def parent(count: int) -> int:
     """Submits tasks of its own, and waits for them: there have to be slots for both."""
     return sum(area.submit(Size(width=1, height=3)).result() for _ in range(count))
+
+
+def _counted(to: int) -> Generator[int | str, None, int]:
+    yield from range(to)
+    zmqueue.current().progress("three")
+    return to
+
+
+counted = app.task(queue="counted")(_counted)
+counted_beside = app.task(queue="mixed", name="counted_beside")(_counted)
 
 
 @app.task(queue="mixed")

@@ -62,10 +62,28 @@ def test_coroutine_tasks_and_plain_ones_share_a_queue(app: zmqueue.App) -> None:
     assert asyncio.run(main()) == [2, 2, *range(1, 11), 1]
 
 
+@pytest.mark.parametrize("queue", ["counted", "mixed"])
+def test_progress_is_followed_while_a_task_runs(app: zmqueue.App, queue: str) -> None:
+    task = ours.counted if queue == "counted" else ours.counted_beside
+    ticket = task.submit(3)
+
+    async def beside() -> list[Any]:
+        async with app.aio_worker("mixed"):
+            return [event.data async for event in task.aio.ticket(ticket.token).stream()]
+
+    if queue == "mixed":
+        assert asyncio.run(beside()) == [0, 1, 2, "three", 3]
+        return
+    with app.worker("counted"):
+        assert [event.data for event in ticket.stream()] == [0, 1, 2, "three", 3]
+    with pytest.raises(ValueError, match="yields progress, which another process has no way to tell"):
+        app.worker("counted", executor="process")
+
+
 def test_a_plain_worker_refuses_what_it_could_not_run(app: zmqueue.App) -> None:
     with pytest.raises(ValueError, match="'later' is a coroutine function"):
         app.worker()
-    with pytest.raises(ValueError, match="no task of this app is in queue 'other'; there are mixed, plain"):
+    with pytest.raises(ValueError, match="no task of this app is in queue 'other'; there are counted, mixed, plain"):
         app.worker("other")
     with pytest.raises(ValueError, match="give the plain ones a queue of their own"):
         asyncio.run(_aio_worker(app, executor="process"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable, Generator
 from typing import Any, assert_type
 
 import pytest
@@ -162,6 +162,34 @@ def test_the_context_is_that_of_the_run_and_of_no_other(app: zmqueue.App) -> Non
     assert found[1].error == "" and found[3].error.startswith("ValueError: again")
 
 
+def test_progress_is_told_by_the_context_and_by_what_is_yielded() -> None:
+    app = zmqueue.App(codecs=[Backwards()])
+
+    @app.task(attempts=2)
+    def count(to: int) -> Generator[int, None, str]:
+        yield from range(to)
+        if zmqueue.current().deliveries == 1:
+            raise ValueError("once more")
+        zmqueue.current().progress({"almost": True})
+        return "counted"
+
+    @app.task
+    async def slowly(to: int) -> AsyncIterator[int]:
+        for number in range(to):
+            await asyncio.sleep(0)
+            yield number
+
+    with app.eager() as eager:
+        ticket = count.submit(2)
+        assert assert_type(ticket.result(), str) == "counted"
+        events = [(event.index, event.kind, event.data, event.delivery) for event in ticket.stream(after=1)]
+        assert events == [(2, "progress", 1, 1), (3, "progress", 0, 2), (4, "progress", 1, 2),
+                          (5, "progress", {"almost": True}, 2), (6, "result", "counted", 0)]
+        told = eager.requests[ticket.token].told[-1][1]
+        assert isinstance(told, bytes) and told.startswith(b"zmqueue-body/1 json backwards\n")     # a secret as well
+        assert [event.data for event in slowly.submit(3).stream()] == [0, 1, 2, None]
+
+
 # --- what cannot be a task -------------------------------------------------------------------------------------------
 
 
@@ -175,17 +203,12 @@ def test_a_name_is_taken_once(app: zmqueue.App) -> None:
     assert sorted(app.tasks) == ["one", "two"]
 
 
-def test_what_is_no_function_or_yields_is_refused(app: zmqueue.App) -> None:
+def test_what_is_no_function_is_refused(app: zmqueue.App) -> None:
     class Thing:
         def __call__(self) -> None: ...
 
-    def many() -> Any:
-        yield 1
-
     with pytest.raises(TypeError, match="made of a function"):
         app.task(Thing())
-    with pytest.raises(TypeError, match="is a generator"):
-        app.task(many)
 
 
 forward = zmqueue.App()

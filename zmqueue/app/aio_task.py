@@ -51,7 +51,7 @@ class AsyncFace(Generic[P, R]):
 
     def ticket(self, token: str) -> AsyncTaskTicket[R]:
         """The ticket of a token that was kept."""
-        return AsyncTaskTicket(self._task.app.async_way, token, self._task.reader)
+        return AsyncTaskTicket(self._task.app.async_way, token, self._task)
 
     async def _headers(self, count: int) -> dict[str, str]:
         outgoing = self._task.outgoing(count)

@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -30,6 +30,7 @@ from zmqueue.client.worker import Worker
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 QUEUE = "default"
 PATIENCE_S = 86_400.0
@@ -66,6 +67,10 @@ class App:
     @overload
     def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, Coroutine[Any, Any, R], R]: ...
     @overload
+    def task(self, function: Callable[P, Generator[Any, None, R]], /) -> Task[P, Generator[Any, None, R], R]: ...
+    @overload
+    def task(self, function: Callable[P, AsyncIterator[T]], /) -> Task[P, AsyncIterator[T], None]: ...
+    @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R, R]: ...
     @overload
     def task(self, /, *, queue: str | None = None, name: str | None = None,
@@ -83,12 +88,10 @@ class App:
         return decorator if function is None else decorator.made(function, sys._getframe(1).f_locals)
 
     def add(self, task: Task[..., Any, Any]) -> None:
-        """Take in a task. Raises ValueError where its name is taken, TypeError where it cannot be run."""
+        """Take in a task. Raises ValueError where its name is taken, TypeError where its middleware cannot be run."""
         if task.name in self._tasks:
             raise ValueError(f"this app has a task {task.name!r} already, {self._tasks[task.name].function!r}; give one"
                              f" of them another name: @app.task(name=...)")
-        if inspect.isgeneratorfunction(task.function) or inspect.isasyncgenfunction(task.function):
-            raise TypeError(f"task {task.name!r} is a generator; a task returns its result")
         if not task.is_async:
             self.chain.refuse_coroutines(middleware.AROUND_RUNS,
                                          f"task {task.name!r} is a plain function, whose run cannot await it")
@@ -197,6 +200,9 @@ class App:
         """
         chosen = self._chosen(queues)
         for task in chosen:
+            if task.yields and options.get("executor", "thread") != "thread":
+                raise ValueError(f"task {task.name!r} yields progress, which another process has no way to tell; with"
+                                 f" executor={options.get('executor')!r} leave its queue to another worker")
             if task.is_async:
                 raise ValueError(f"task {task.name!r} is a coroutine function: app.aio_worker() or app.run() runs it")
         if options.get("executor", "thread") != "thread":
@@ -215,10 +221,10 @@ class App:
             tasks = [task for task in chosen if task.queue == queue]
             plain = [task for task in tasks if not task.is_async]
             if plain and options.get("executor", "thread") != "thread":
-                _require_names(plain)
                 if len(plain) < len(tasks):
                     raise ValueError(f"queue {queue!r} has plain and coroutine tasks; with executor="
                                      f"{options.get('executor')!r} give the plain ones a queue of their own")
+                _require_names(plain)
             if len(plain) == len(tasks):
                 handlers[queue] = Dispatch(self)
                 continue
@@ -261,6 +267,10 @@ class Decorator:
 
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, Coroutine[Any, Any, R], R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Generator[Any, None, R]], /) -> Task[P, Generator[Any, None, R], R]: ...
+    @overload
+    def __call__(self, function: Callable[P, AsyncIterator[T]], /) -> Task[P, AsyncIterator[T], None]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> Task[P, R, R]: ...
     def __call__(self, function: Callable[..., Any], /) -> Any:

@@ -75,6 +75,14 @@ class Bodies:
             data = codec.decode(data)
         return payloads.Encoded(kind, data)
 
+    def told(self, data: object) -> object:
+        """Progress for the wire: what a handler tells is not less secret than what it returns."""
+        return self.wrap(payloads.Encoded(*payloads.encode(data))) if self._codecs else data
+
+    def heard(self, data: Any) -> Any:
+        """What `told` was given. Raises ValueError where it cannot be unwrapped."""
+        return self.reader(Plain()).read(Kind.BYTES, data) if self._codecs and isinstance(data, bytes) else data
+
     def reader(self, inner: payloads.Reader) -> payloads.Reader:
         """Reads what is inside a body."""
         return Unwrapping(self, inner) if self._codecs else inner
@@ -94,6 +102,13 @@ class Unwrapping(payloads.Reader):
         except GiveBack as error:
             raise ValueError(f"this result cannot be read: {error}") from None
         return self._inner.read(body.kind, body.data)
+
+
+class Plain(payloads.Reader):
+    """Without a type."""
+
+    def read(self, kind: int, data: bytes) -> Any:
+        return payloads.decode(kind, data)
 
 
 class AsItIs(payloads.Reader):

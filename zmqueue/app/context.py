@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from zmqueue.aio.message import Message as AsyncMessage
+from zmqueue.client.executors import Work, telling
+
 if TYPE_CHECKING:
-    from zmqueue.aio import Message as AsyncMessage
     from zmqueue.app.task import Task
-    from zmqueue.client.executors import Work
     from zmqueue.client.message import Message
 
 
@@ -60,6 +61,25 @@ class Context:
     def error(self) -> str:
         """What went wrong in the delivery before; empty at the first."""
         return self.message.error
+
+    def progress(self, data: object) -> None:
+        """Tell those who follow the request (`ticket.stream()`) how far it is: ordered, and stored before the result.
+
+        For plain tasks; it does not wait for the nodes. Raises RuntimeError in another process, which has no way to
+        them, and in a coroutine, which awaits `aprogress`; LeaseLost; what went wrong with an earlier one.
+        """
+        tell = telling.get()
+        if tell is None:
+            raise RuntimeError("progress can be told from a worker's threads (executor='thread'), and by `await"
+                               " context.aprogress(...)` in coroutine tasks; here is no way to the nodes")
+        tell(self.task.app.bodies.told(data))
+
+    async def aprogress(self, data: object) -> None:
+        """As `progress`, from a coroutine task."""
+        if isinstance(self.message, AsyncMessage):
+            await self.message.progress(self.task.app.bodies.told(data), wait=False)
+        else:
+            self.progress(data)
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else its message offers here (`lost`, `deadline`, `extend` in threads, say)."""

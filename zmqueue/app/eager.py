@@ -11,14 +11,15 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from zmqueue.app.running import AsyncDispatch, through
 from zmqueue.app.task import TASK_HEADER
 from zmqueue.client import arguments, payloads
 from zmqueue.client.arguments import BatchOptions, SubmitOptions
-from zmqueue.client.executors import Declined, End, Outcome, Work, failure
+from zmqueue.client.executors import Declined, End, Outcome, Work, failure, telling
+from zmqueue.client.streaming import Event
 from zmqueue.client.ticket import Result, Status, Stub
 from zmqueue.core.ids import PLACES, RANDOM_BYTES, make_id, parse_token, token_of
 from zmqueue.core.operations import How, State
@@ -37,6 +38,7 @@ class Ended:
 
     work: Work
     end: End
+    told: list[tuple[int, object]] = field(default_factory=list)     # (fencing, data): progress, in order
 
     @property
     def state(self) -> State:
@@ -93,6 +95,18 @@ class Eager:
             except (ZmqueueError, ValueError) as error:
                 yield Result(token, error=error)
 
+    def stream(self, token: str, after: int = 0, timeout: float = 30.0, type: Any = None) -> Iterator[Event]:
+        """What it told, and its end."""
+        request = self._request(token)
+        for index, (fencing, data) in enumerate(request.told, 1):
+            if index > after:
+                yield Event(index, "progress", data, fencing)
+        end = len(request.told) + 1
+        try:
+            yield Event(end, "result", self.result(token, timeout, type))
+        except RequestFailed as error:
+            yield Event(end, "error", error.error, error=error)
+
     def status(self, token: str, *, timeout: float | None = None) -> Status:
         """How it ended."""
         request = self._request(token)
@@ -113,18 +127,32 @@ class Eager:
         encoded = payloads.Encoded(draft.kind, draft.payload)
         work = Work(payloads.decode(draft.kind, draft.payload), token, arguments.queue_name(queue),
                     dict(draft.headers), priority=draft.priority, attempts=draft.attempts or ATTEMPTS, encoded=encoded)
-        end = await self._perform(work)
+        told: list[tuple[int, object]] = []
+        end = await self._perform(work, told)
         while isinstance(end, Outcome) and end.how is How.NACK and work.deliveries < work.attempts:
             work = replace(work, deliveries=work.deliveries + 1, fencing=work.fencing + 1, error=end.error)
-            end = await self._perform(work)
-        self.requests[token] = Ended(work, end)
+            end = await self._perform(work, told)
+        self.requests[token] = Ended(work, end, told)
+        for parcel in end.then if isinstance(end, Outcome) else ():
+            await self._carry(parcel)
         return Stub(token)
 
-    async def _perform(self, work: Work) -> End:
+    async def _carry(self, parcel: Parcel) -> None:
+        """Run what an ack queues, now as well."""
+        draft = parcel.draft
+        options: SubmitOptions = {"headers": dict(draft.headers), "priority": draft.priority}
+        if draft.id is not None:
+            options["id"] = token_of(draft.id)
+        await self.submit_async(parcel.queue, payloads.decode(draft.kind, draft.payload), options)
+
+    async def _perform(self, work: Work, told: list[tuple[int, object]]) -> End:
+        mark = telling.set(lambda data: told.append((work.fencing, payloads.decode(*payloads.encode(data)))))
         try:
             return Outcome(How.ACK, *payloads.encode(await self._handler(work)))
         except (Exception, SystemExit) as error:
             return failure(error)
+        finally:
+            telling.reset(mark)
 
     def _request(self, token: str) -> Ended:
         parse_token(token)
@@ -156,6 +184,11 @@ class AsyncEager:
         """What they ended with."""
         for result in self._eager.results(tokens, timeout, type):
             yield result
+
+    async def stream(self, token: str, after: int = 0, timeout: float = 30.0, type: Any = None) -> AsyncIterator[Event]:
+        """What it told, and its end."""
+        for event in self._eager.stream(token, after, timeout, type):
+            yield event
 
     async def status(self, token: str, *, timeout: float | None = None) -> Status:
         """How it ended."""

@@ -9,6 +9,7 @@ task has here; where it names the same, or none, its submitter is wrong, and it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import time
@@ -22,10 +23,10 @@ from pydantic import ValidationError
 
 from zmqueue.app import middleware
 from zmqueue.app.bodies import AsItIs, NotEncoded
-from zmqueue.app.context import Context, running
+from zmqueue.app.context import Context, current, running
 from zmqueue.app.signature import Arguments
 from zmqueue.app.task import SIGNATURE_HEADER, TASK_HEADER, Task
-from zmqueue.client.executors import Choosing, Handler, Work, pack
+from zmqueue.client.executors import Choosing, Handler, Work, exhaust, pack, telling
 from zmqueue.client.leased import Leased
 from zmqueue.client.payloads import Encoded
 from zmqueue.core.ids import drawn_at, parse_token
@@ -81,9 +82,11 @@ class AsyncDispatch:
             return await run_async(task, work)
         if self._pool is None:
             return run(task, work)
-        if isinstance(work, Leased):                     # a lease is awaited, which a thread cannot
+        here = copy_context()
+        if isinstance(work, Leased):                     # its lease is awaited, which a thread cannot
+            here.run(telling.set, work.tell)
             work = pack(work).unpack()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, run, task, work)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, here.run, run, task, work)
 
 
 def find(app: App, work: Message) -> AnyTask:
@@ -134,12 +137,12 @@ def _told(error: ValidationError) -> str:
 
 def run(task: AnyTask, work: Message) -> Encoded:
     """Run a plain task on a message, within its middleware."""
-    return through(_perform(task, work, _called, _hooked))
+    return through(_perform(task, work, _yielded if task.yields else _called, _hooked))
 
 
 async def run_async(task: AnyTask, work: Message) -> Encoded:
     """Run a coroutine task on a message, within its middleware."""
-    return await _perform(task, work, lambda function, args, kwargs: function(*args, **kwargs), middleware.call_async)
+    return await _perform(task, work, _yielded_async if task.yields else _awaited, middleware.call_async)
 
 
 async def _perform(task: AnyTask, work: Message,
@@ -194,6 +197,20 @@ async def _tell(task: AnyTask, context: Context, error: BaseException, hook: Cal
 
 async def _called(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return function(*args, **kwargs)
+
+
+async def _yielded(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return exhaust(function(*args, **kwargs), current().progress)
+
+
+async def _awaited(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return await function(*args, **kwargs)
+
+
+async def _yielded_async(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    async with contextlib.aclosing(function(*args, **kwargs)) as generator:
+        async for data in generator:
+            await current().aprogress(data)
 
 
 async def _hooked(hook: Callable[..., middleware.Hooked], *arguments: Any) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import json
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter, create_model
@@ -45,7 +45,7 @@ class Signature:
         # Aliases, and never the names themselves: a parameter may be called `copy`, `_x` or `model_config`.
         self._model: type[BaseModel] = create_model(
             f"arguments of {function.__name__}", __config__=ConfigDict(**JSON, extra="forbid"), **fields)
-        self.result = Returned(hints.get("return", Any))
+        self.result = Returned(_result_of(function, hints.get("return", Any)))
         self.version = _version(self._model, self._signature)
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
@@ -112,6 +112,18 @@ class Returned(payloads.Reader):
             return self._adapter.validate_json(data)
         value = payloads.decode(kind, data)
         return value if self._any else self._adapter.validate_python(value)
+
+
+def _result_of(function: Callable[..., object], annotation: Any) -> Any:
+    """The type of the result: of a generator, which yields progress, it is what it returns in the end."""
+    if inspect.isasyncgenfunction(function):
+        return None
+    if not inspect.isgeneratorfunction(function):
+        return annotation
+    if annotation is Any:
+        return Any
+    arguments = typing.get_args(annotation)
+    return arguments[2] if typing.get_origin(annotation) is Generator and len(arguments) == 3 else None
 
 
 def _field(parameter: inspect.Parameter, annotation: Any) -> tuple[Any, Any]:

@@ -56,7 +56,8 @@ class Task(Generic[P, C, R]):
         self.function = function
         self.name = name
         self.queue = queue
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        self.yields = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
         self._names = names
         self._options: SubmitOptions = cast(SubmitOptions, {**options})
 
@@ -117,7 +118,7 @@ class Task(Generic[P, C, R]):
 
     def ticket(self, token: str) -> TaskTicket[R]:
         """The ticket of a token that was kept."""
-        return TaskTicket(self.app.way, token, self.reader)
+        return TaskTicket(self.app.way, token, self)
 
     def options(self, **options: Unpack[SubmitOptions]) -> Task[P, C, R]:
         """This task with other options for its submits: `task.options(delay=60.0).submit(...)`. Headers are added."""

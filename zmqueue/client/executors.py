@@ -19,6 +19,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from multiprocessing.context import BaseContext
 from types import GeneratorType
@@ -113,12 +114,16 @@ class Choosing(ABC):
 Tell = Callable[[object], None]
 """Tells of progress, in order."""
 
+telling: ContextVar[Tell | None] = ContextVar("zmqueue telling", default=None)
+"""How what runs here tells of progress; None: it cannot."""
+
 
 def perform(handler: Handler, work: Leased | Work, tell: Tell | None = None) -> End:
     """Run the handler. Its result is an ack, Reject is a reject, GiveBack no run; any other exception is a nack.
 
     Where it is a generator function, what it yields is told as progress, and what it returns is the result.
     """
+    mark = telling.set(tell)
     try:
         returned = handler(work)
         if isinstance(returned, GeneratorType):
@@ -126,6 +131,8 @@ def perform(handler: Handler, work: Leased | Work, tell: Tell | None = None) -> 
         return Outcome(How.ACK, *payloads.encode(returned))
     except (Exception, SystemExit) as error:             # sys.exit in a handler ends the run, not the worker
         return failure(error)
+    finally:
+        telling.reset(mark)
 
 
 def exhaust(generator: Generator[object, None, object], tell: Tell | None) -> object:
