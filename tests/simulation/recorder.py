@@ -58,6 +58,8 @@ class Recorder(Observer):
                     add(item.id, Act(What.SUBMIT, program, begun, payload=item.draft.payload))
         for settle, act in self._settles.items():
             add(settle.item.held[0], act)
+            for carried_id, carried in carried_by(settle, act):
+                add(carried_id, carried)
         for message_id, refused in self._refused.items() if doubled else ():
             for act in refused:
                 add(message_id, act)
@@ -94,6 +96,11 @@ class Recorder(Observer):
     def settled(self, call: LeaseSayCall, act: Act, now: float) -> None:
         self._settles.pop(call, None)
         self._end(call.item.held[0], act, call.error, now)
+        for message_id, carried in carried_by(call, act):
+            if call.error is None:
+                self._ended[message_id].append(replace(carried, promised=True))
+            else:
+                self._end(message_id, carried, call.error, now)
 
     def _end(self, message_id: bytes, act: Act, error: ZmqueueError | None, now: float) -> None:
         """A call that changes something has ended; it had no end before."""
@@ -104,15 +111,9 @@ class Recorder(Observer):
         else:
             self._ended[message_id].append(act)
 
-    def carried(self, parcels: Sequence[operations.Parcel], program: str, begun: float) -> None:
-        """A settle is to queue messages: when they are stored, if they are, nobody is told."""
-        for parcel in parcels:
-            self._ended[parcel.message.id].append(
-                Act(What.SUBMIT, program, begun, payload=parcel.message.payload))
-
     def granted(self, holding: Holding, program: str, begun: float, now: float) -> None:
         self._ended[holding.id].append(Act(What.GRANT, program, begun, now, holding.fencing,
-                                                 payload=holding.submission.payload))
+                                           payload=holding.submission.payload))
 
     def read(self, message_id: bytes, program: str, begun: float, now: float, answer: Answer | None,
              error: ZmqueueError | None) -> None:
@@ -148,6 +149,14 @@ class Recorder(Observer):
                 self.read(message_id, client.name, begun, client.moment, packet, None)
             elif isinstance(packet, Refused) and packet.code == Code.UNKNOWN_TOKEN:
                 self.read(message_id, client.name, begun, client.moment, None, UnknownToken(packet.text))
+
+
+def carried_by(call: LeaseSayCall, act: Act) -> Iterator[tuple[bytes, Act]]:
+    """The messages that a settle queues if it holds: (id, the submit of it). When they are stored, nobody is told."""
+    settle = call.item.settle
+    for parcel in () if settle is None else settle.then:
+        if not parcel.part:
+            yield parcel.message.id, Act(What.SUBMIT, act.program, act.begun, payload=parcel.message.payload)
 
 
 class RecordedClient(VirtualClient):
@@ -209,7 +218,6 @@ class RecordedClient(VirtualClient):
     def settle(self, holding: Holding, how: operations.How, data: bytes = b"", error: str = "", delay_ms: int = 0,
                timeout: float = 10.0, notify: Callable[[Any], None] | None = None,
                then: Sequence[operations.Parcel] = ()) -> LeaseSayCall:
-        self._recorder.carried(then, self.name, self.moment)
         result = data if how is operations.How.ACK else None
         act = Act(What.SETTLE, self.name, self.moment, fencing=holding.fencing, how=HOW[how], result=result)
         call = super().settle(holding, how, data, error, delay_ms, timeout, self._settled(act, notify), then)

@@ -73,6 +73,13 @@ def test_what_was_acknowledged_and_does_not_come_out_is_lost(name: str) -> None:
     assert [kind for kind, _ in total.findings] == [TotalQueue.LOST]
 
 
+def test_what_a_settle_carries_is_lost_where_the_settle_held_and_it_does_not_come_out() -> None:
+    carried = replace(PERHAPS_PUT, promised=True)
+    assert counted([carried, NOT_SEEN]).report.lost == 1
+    report = counted([carried, OUT, DONE]).report
+    assert report.clean and (report.acknowledged, report.recovered) == (1, 0)
+
+
 @pytest.mark.parametrize("name", LOST)
 def test_what_was_never_acknowledged_is_not_lost(name: str) -> None:
     assert counted([PERHAPS_PUT, *LOST[name][1:]]).report.clean

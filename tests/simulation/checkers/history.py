@@ -73,6 +73,7 @@ class Act:
     seen: Seen | None = None               # of a read
     result: Hashable = None                # of an ack, and what a read was told
     payload: Hashable = None               # of a submit, and of a grant
+    promised: bool = False                 # of a submit without an end: a settle that held carries it
 
     @property
     def certain(self) -> bool:

@@ -1,10 +1,10 @@
 """A total queue, in Jepsen's sense: what was put in against what came out, by what programs were told.
 
-Put in is what a submit named that was not refused to the last; acknowledged, what a submit of it confirmed. Out comes
-what a program was handed, and what a program knows to have ended. *Lost* was acknowledged, and the history does not end
-with its end. *Unexpected* came out, and was never put in, or was put in as something else. *Duplicated* ended more than
-once, or was handed out twice under one lease. *Recovered* came out although its submitter never heard that it went in;
-and what is handed out again under another lease is *redelivered*: neither is a fault.
+Put in is what a submit named that was not refused, or what a settle carries; acknowledged, where that was confirmed.
+Out comes what a program was handed, and what a program knows to have ended. *Lost* was acknowledged, and the history
+does not end with its end. *Unexpected* came out, and was never put in, or was put in as something else. *Duplicated*
+ended more than once, or was handed out twice under one lease. *Recovered* came out although its submitter never heard
+that it went in; and what is handed out again under another lease is *redelivered*: neither is a fault.
 
 The history has to be of all programs, to an end at which all was worked off and asked after.
 """
@@ -58,7 +58,7 @@ class TotalQueue:
         submits = [call for call in history if call.what is What.SUBMIT]
         grants = [call for call in history if call.what is What.GRANT]
         ends = [call for call in history if call.certain and ends_it(call)]
-        acknowledged = any(call.certain for call in submits)
+        acknowledged = any(call.certain or call.promised for call in submits)
         report.submitted += bool(submits)
         report.acknowledged += acknowledged
         report.delivered += bool(grants)
