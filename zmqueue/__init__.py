@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zmqueue.client.foreman import WorkerStatistics
     from zmqueue.client.message import Message
     from zmqueue.client.queues import Backoff, QueuePolicy
+    from zmqueue.client.parcels import Ack, Parcel, to
     from zmqueue.client.streaming import Event
     from zmqueue.client.ticket import Result, Status, Ticket
     from zmqueue.client.views import MembersView, MemberView, QueueView
@@ -59,6 +60,7 @@ __all__ = [
     "AddressInUse",
     "App",
     "Backoff",
+    "Ack",
     "BadRequest",
     "BadToken",
     "BodyTooLarge",
@@ -86,6 +88,7 @@ __all__ = [
     "QueueFull",
     "QueuePolicy",
     "QueueView",
+    "Parcel",
     "Refused",
     "Reject",
     "RequestFailed",
@@ -111,6 +114,7 @@ __all__ = [
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
+    "to",
 
 if not TYPE_CHECKING:                      # a checker would take every name for one that is there
 
@@ -152,6 +156,9 @@ def _home(name: str) -> ModuleType:
         case "Result" | "Status" | "Ticket":
             from zmqueue.client import ticket
             return ticket
+        case "Ack" | "Parcel" | "to":
+            from zmqueue.client import parcels
+            return parcels
         case "MemberView" | "MembersView" | "QueueView":
             from zmqueue.client import views
             return views

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zmqueue.client.leased import Leased
@@ -9,6 +10,7 @@ from zmqueue.client.leased import Leased
 if TYPE_CHECKING:
     from zmqueue.aio.client import Client
     from zmqueue.client.leasing import Holding
+    from zmqueue.client.parcels import Parcel
 
 
 class Message(Leased):
@@ -22,9 +24,9 @@ class Message(Leased):
         super().__init__(client, holding)
         self._client = client
 
-    async def ack(self, result: object = None, timeout: float | None = None) -> None:
-        """It is done, with this result."""
-        await self._client._do(self._to_ack(result, timeout))
+    async def ack(self, result: object = None, then: Sequence[Parcel] = (), timeout: float | None = None) -> None:
+        """It is done, with this result. `then`: what is queued if and only if this holds; see `zmqueue.Message.ack`."""
+        await self._client._do(self._to_ack(result, then, timeout))
 
     async def nack(self, delay: float = 0.0, error: str = "", timeout: float | None = None) -> None:
         """Try it again, not before `delay` seconds have passed; after the last attempt it is a dead letter."""

@@ -21,7 +21,7 @@ from zmqueue.aio.message import Message
 from zmqueue.aio.signals import signals
 from zmqueue.client import arguments, payloads
 from zmqueue.client.crew import Crew
-from zmqueue.client.executors import Apart, End, Handler, Outcome, failure
+from zmqueue.client.executors import Apart, End, Handler, Outcome, failure, success
 from zmqueue.client.leasing import Holding
 from zmqueue.client.work_face import WorkerOptions, WorkFace
 from zmqueue.core.operations import How
@@ -150,7 +150,7 @@ class Worker(WorkFace):
 
     async def _perform(self, handler: Callable[[Any], Any], run: Run) -> None:
         try:
-            run.outcome = Outcome(How.ACK, *payloads.encode(await _result(handler, run.message)))
+            run.outcome = success(await _result(handler, run.message))
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             assert task is not None

@@ -27,8 +27,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from zmqueue.client import limits, payloads
+from zmqueue.client import limits, parcels, payloads
 from zmqueue.client.leased import Leased
+from zmqueue.client.parcels import Ack, checked
 from zmqueue.core.operations import How, Kind
 from zmqueue.errors import CALLS, GiveBack, Reject
 
@@ -90,6 +91,7 @@ class Outcome:
     kind: int = Kind.NONE
     data: bytes = b""
     error: str = ""
+    then: tuple[parcels.Parcel, ...] = ()
 
 
 End = Outcome | Declined
@@ -128,11 +130,18 @@ def perform(handler: Handler, work: Leased | Work, tell: Tell | None = None) -> 
         returned = handler(work)
         if isinstance(returned, GeneratorType):
             returned = exhaust(returned, tell)
-        return Outcome(How.ACK, *payloads.encode(returned))
+        return success(returned)
     except (Exception, SystemExit) as error:             # sys.exit in a handler ends the run, not the worker
         return failure(error)
     finally:
         telling.reset(mark)
+
+
+def success(returned: object) -> Outcome:
+    """What comes of a handler that returned this."""
+    if isinstance(returned, Ack):
+        return Outcome(How.ACK, *payloads.encode(returned.result), then=checked(returned.then, None))
+    return Outcome(How.ACK, *payloads.encode(returned))
 
 
 def exhaust(generator: Generator[object, None, object], tell: Tell | None) -> object:

@@ -87,9 +87,15 @@ class Face(ABC, Generic[TicketT, MessageT]):
 
     def new_id(self) -> str:
         """Draw an id for a message: give it to `submit(id=...)`, again and again until that is confirmed."""
-        wall = time.time_ns() // 1_000_000 + self._core.routing.offset
+        return token_of(self._new_id())
+
+    def _new_id(self) -> bytes:
         place = int.from_bytes(os.urandom(2), "big") % PLACES
-        return token_of(make_id(wall, place, os.urandom(RANDOM_BYTES)))
+        return make_id(self._wall(), place, os.urandom(RANDOM_BYTES))
+
+    def _wall(self) -> int:
+        """Cluster time, ms."""
+        return time.time_ns() // 1_000_000 + self._core.routing.offset
 
     def ticket(self, token: str) -> TicketT:
         """The ticket of a token that was kept. Raises BadToken (a ValueError) for a text that is none."""

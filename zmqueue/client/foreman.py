@@ -149,8 +149,8 @@ class Foreman:
     def _settlement(self, message: Leased, outcome: Outcome) -> Settle:
         if outcome.how is How.ACK:
             try:
-                return message.settle_encoded(outcome.kind, outcome.data)
-            except BodyTooLarge as error:                # it would be so again
+                return message.settle_encoded(outcome.kind, outcome.data, outcome.then)
+            except (BodyTooLarge, ValueError) as error:                # it would be so again
                 return message.settle_reject(str(error))
         if outcome.how is How.REJECT:
             return message.settle_reject(outcome.error)

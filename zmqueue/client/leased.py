@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from zmqueue.client import arguments, limits, payloads
 from zmqueue.client.leasing import Holding
+from zmqueue.client.parcels import Parcel, checked, drawn
 from zmqueue.client.telling import TellCall
 from zmqueue.core.operations import How, Kind, Settle, Submission
 from zmqueue.errors import BodyTooLarge, LeaseLost, NoAnswer, ZmqueueError
@@ -102,8 +103,8 @@ class Leased:
 
     # --- what its holder may say: the errands of the client that leased it ---
 
-    def _to_ack(self, result: object, timeout: float | None) -> Errand[None]:
-        return self._to_settle(self.settle_ack(result), timeout)
+    def _to_ack(self, result: object, then: Iterable[Parcel], timeout: float | None) -> Errand[None]:
+        return self._to_settle(self.settle_ack(result, then), timeout)
 
     def _to_nack(self, delay: float, error: str, timeout: float | None) -> Errand[None]:
         return self._to_settle(self.settle_nack(delay, error), timeout)
@@ -168,17 +169,20 @@ class Leased:
 
     # --- what a worker sends without waiting ---
 
-    def settle_ack(self, result: object) -> Settle:
-        """The settlement for `ack`. Raises TypeError or BodyTooLarge for a result that cannot be kept."""
+    def settle_ack(self, result: object, then: Iterable[Parcel] = ()) -> Settle:
+        """The settlement for `ack`. Raises TypeError, ValueError or BodyTooLarge for what cannot be kept or queued."""
         kind, data = payloads.encode(result)
-        return self.settle_encoded(kind, data)
+        return self.settle_encoded(kind, data, then)
 
-    def settle_encoded(self, kind: int, data: bytes) -> Settle:
-        """The settlement for `ack` with a result that is encoded already."""
+    def settle_encoded(self, kind: int, data: bytes, then: Iterable[Parcel] = ()) -> Settle:
+        """The settlement for `ack` with a result that is encoded already. The ids of what it queues are drawn here:
+        however often it is sent, they are the same."""
         most = self._face._body_bytes_max
         if most is not None and len(data) > most:
             raise BodyTooLarge(f"result is {len(data):,} bytes; the limit is {most:,} (settings.body_bytes_max)")
-        return Settle(self._holding.id, self._holding.fencing, How.ACK, kind, data)
+        face = self._face
+        carried = drawn(checked(then, most), self._holding.submission, kind, data, face._wall(), face._new_id)
+        return Settle(self._holding.id, self._holding.fencing, How.ACK, kind, data, then=carried)
 
     def settle_nack(self, delay: float, error: str) -> Settle:
         """The settlement for `nack`."""

@@ -18,6 +18,7 @@ ERROR_CHARACTERS_MAX = 4_000             # of a handler's error text: it is kept
 
 # --- submits ---------------------------------------------------------------------------------------------------------
 
+PARCELS_MAX = 1_000                      # messages that one ack queues: they are one entry of a log with it
 CHUNK_MESSAGES_MAX = 1_000               # messages in one Submit: one log entry, one reply
 CHUNK_MESSAGES_MIN = 100                 # a batch is not split over primaries into pieces smaller than this
 CHUNK_BYTES_MAX = 1 << 20                # payload bytes in one Submit; a larger body goes alone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zmqueue.client.leased import Leased
@@ -9,6 +10,7 @@ from zmqueue.client.leased import Leased
 if TYPE_CHECKING:
     from zmqueue.client.client import Client
     from zmqueue.client.leasing import Holding
+    from zmqueue.client.parcels import Parcel
 
 
 class Message(Leased):
@@ -22,9 +24,10 @@ class Message(Leased):
         super().__init__(client, holding)
         self._client = client
 
-    def ack(self, result: object = None, timeout: float | None = None) -> None:
-        """It is done, with this result."""
-        self._client._do(self._to_ack(result, timeout))
+    def ack(self, result: object = None, then: Sequence[Parcel] = (), timeout: float | None = None) -> None:
+        """It is done, with this result. `then`: messages, made by `zmqueue.to`, that are queued if and only if this
+        holds, each once. Raises DiskFull (definite) where there is no room for them."""
+        self._client._do(self._to_ack(result, then, timeout))
 
     def nack(self, delay: float = 0.0, error: str = "", timeout: float | None = None) -> None:
         """Try it again, not before `delay` seconds have passed; after the last attempt it is a dead letter."""
