@@ -116,7 +116,7 @@ class SettleLane(Lane):
 
     def size(self, item: Item) -> int:
         assert isinstance(item, LeaseItem) and item.settle is not None
-        return len(item.settle.data)
+        return len(item.settle.data) + sum(len(parcel.message.payload) for parcel in item.settle.then)
 
 
 class ExtendLane(Lane):
