@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import weakref
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
@@ -16,13 +16,17 @@ from zmqueue.aio.message import Message
 from zmqueue.aio.ticket import Ticket
 from zmqueue.client.arguments import BatchOptions, SubmitOptions
 from zmqueue.client.collecting import Collecting
-from zmqueue.client.face import TIMEOUT_S, Errand, Face
+from zmqueue.client.errands import Errand
+from zmqueue.client.face import TIMEOUT_S, Face
+from zmqueue.client.finding import Found, Moment, Search, search
 from zmqueue.client.leasing import Holding
 from zmqueue.client.queues import PolicyOptions, QueuePolicy
 from zmqueue.client.streaming import Event, Streaming
+from zmqueue.client.sweeping import Course, Filters, Swept, WorkerView
 from zmqueue.client.ticket import Result, Status
 from zmqueue.client.transport import JOIN_S
 from zmqueue.client.views import MembersView, QueueView
+from zmqueue.client.wishing import Wish
 
 T = TypeVar("T")
 
@@ -37,9 +41,12 @@ class Client(Face[Ticket, Message]):
     leases live on while the event loop is busy. It may be made anywhere and used in any event loop, or in several.
     """
 
-    def __init__(self, *seeds: str, timeout: float = TIMEOUT_S) -> None:
-        """`seeds`: endpoints of some nodes, tcp://HOST:PORT; default: $ZMQUEUE_SEEDS, comma-separated."""
-        super().__init__(seeds, timeout)
+    def __init__(self, *seeds: str, timeout: float = TIMEOUT_S, name: str | None = None) -> None:
+        """`seeds`: endpoints of some nodes, tcp://HOST:PORT; default: $ZMQUEUE_SEEDS, comma-separated.
+
+        `name`: what `workers` shows of whoever leases by it; default: program@machine:process.
+        """
+        super().__init__(seeds, timeout, name)
         self._handovers: dict[asyncio.AbstractEventLoop, Handover] = {}
         this = weakref.ref(self)
         self._transport.over.add_done_callback(lambda _: _abandon(this()))
@@ -110,12 +117,13 @@ class Client(Face[Ticket, Message]):
 
     # --- leasing ---
 
-    async def lease(self, queue: str, max: int = 1, wait: float = 0.0, lease: float | None = None) -> list[Message]:
+    async def lease(self, queue: str, max: int = 1, wait: float = 0.0, lease: float | None = None, *,
+                    dead: bool = False) -> list[Message]:
         """Lease up to `max` messages, waiting up to `wait` seconds for the first; empty where there is none.
 
         As `zmqueue.Client.lease`. Cancelled, it gives back at once whatever comes of it.
         """
-        return await self._do(self._to_lease(queue, max, wait, lease))
+        return await self._do(self._to_lease(queue, max, wait, lease, dead=dead))
 
     # --- looking ---
 
@@ -126,6 +134,43 @@ class Client(Face[Ticket, Message]):
     async def members(self, *, timeout: float | None = None) -> MembersView:
         """The members, as the newest state known and those that answer within a second show them."""
         return await self._do(self._to_see_members(timeout))
+
+    # --- finding, and what was found ---
+
+    def find(self, queue: str | None = None, states: Iterable[str] = (), since: Moment | None = None,
+             before: Moment | None = None, headers: Mapping[str, str] | None = None, limit: int | None = None, *,
+             payloads: bool = False, timeout: float | None = None) -> AsyncIterator[Found]:
+        """Look for requests over all buckets: `async for found in client.find(...)`. As `zmqueue.Client.find`; so are
+        the following."""
+        return self._found(search(queue, states, since, before, headers, limit, payloads), timeout)
+
+    async def _found(self, search: Search, timeout: float | None) -> AsyncIterator[Found]:
+        while not search.over:
+            for found in await self._do(self._to_look(search, timeout)):
+                yield found
+
+    async def peek(self, queue: str, n: int = 10, *, timeout: float | None = None) -> list[Found]:
+        """The first `n` dead letters of the queue, with payload, error and what became of their last deliveries."""
+        return await self._run(self._course_peek(queue, n, timeout))
+
+    async def requeue(self, queue: str | None = None, tokens: Iterable[str] | None = None,
+                      **filters: Unpack[Filters]) -> Swept:
+        """Give dead letters another try: those named, or all that fit. Cancelled, what was answered is done."""
+        return await self._run(self._course_sweep("requeue", Wish.REQUEUE, queue, ("dead",), tokens, filters))
+
+    async def purge(self, queue: str | None = None, tokens: Iterable[str] | None = None,
+                    **filters: Unpack[Filters]) -> Swept:
+        """Throw dead letters away: those named, or all that fit."""
+        return await self._run(self._course_sweep("purge", Wish.PURGE, queue, ("dead",), tokens, filters))
+
+    async def cancel_found(self, queue: str | None = None, states: Iterable[str] = ("delayed", "ready"),
+                           tokens: Iterable[str] | None = None, **filters: Unpack[Filters]) -> Swept:
+        """Cancel what waits: those named, or all that fit."""
+        return await self._run(self._course_sweep("cancel_found", Wish.CANCEL, queue, states, tokens, filters))
+
+    async def workers(self, *, timeout: float | None = None) -> list[WorkerView]:
+        """Who holds which leases, and for how long. A worker that holds none is not seen."""
+        return await self._run(self._course_workers(timeout))
 
     # --- what is agreed for queues ---
 
@@ -174,6 +219,17 @@ class Client(Face[Ticket, Message]):
         await self.aclose()
 
     # --- waiting ---
+
+    async def _run(self, course: Course[T]) -> T:
+        """Do one errand after another, as far as the course goes."""
+        value: Any = None
+        while True:
+            try:
+                errand = course.send(value)
+            except StopIteration as over:
+                found: T = over.value
+                return found
+            value = await self._do(errand)
 
     async def _do(self, errand: Errand[T]) -> T:
         """Have the thread do it, and wait until the call is finished."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from zmqueue.client import limits, payloads
 from zmqueue.client.calls import Draft
+from zmqueue.core import letters
 from zmqueue.core.endpoints import parse_endpoint
 from zmqueue.core.ids import parse_token
 from zmqueue.core.names import QUEUE_NAME, QUEUE_NAME_RULE
@@ -32,6 +36,26 @@ def queue_name(name: str) -> str:
         raise ValueError(f"a queue's name has 1 to {limits.QUEUE_NAME_CHARACTERS_MAX} characters, this has {len(name)}")
     if not QUEUE_NAME.fullmatch(name):
         raise ValueError(f"{QUEUE_NAME_RULE}, this is not: {name!r}")
+    return name
+
+
+def line_name(name: str) -> str:
+    """A queue's name, or that of its dead letters, which are a queue of their own: QUEUE!dead."""
+    if not isinstance(name, str):
+        raise TypeError(f"a queue's name is a text, got {type(name).__name__}")
+    queue = letters.queue_of(name)
+    return queue_name(name) if queue is None else letters.name_of(queue_name(queue))
+
+
+def client_name(name: str | None) -> str:
+    """What a client calls itself; None: by its program, machine and process."""
+    if name is None:
+        program = os.path.basename(sys.argv[0] if sys.argv else "") or "python"
+        return f"{program}@{socket.gethostname()}:{os.getpid()}"[-limits.NAME_CHARACTERS_MAX:]
+    if not isinstance(name, str):
+        raise TypeError(f"a client's name is a text, got {type(name).__name__}")
+    if not 0 < len(name) <= limits.NAME_CHARACTERS_MAX or not name.isprintable():
+        raise ValueError(f"a client's name has 1 to {limits.NAME_CHARACTERS_MAX} printable characters: {name[:40]!r}")
     return name
 
 
@@ -123,7 +147,7 @@ def handlers(given: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[...,
     if not given:
         raise ValueError("a worker needs at least one handler: Worker(client, {'queue': handler})")
     for name, handler in given.items():
-        queue_name(name)
+        line_name(name)
         if not callable(handler):
             raise TypeError(f"the handler of queue {name!r} is not callable: {type(handler).__name__}")
     return dict(given)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
 from zmqueue.client.arguments import BatchOptions, SubmitOptions
 from zmqueue.client.collecting import Collecting
-from zmqueue.client.face import TIMEOUT_S, Errand, Face
+from zmqueue.client.errands import Errand
+from zmqueue.client.face import TIMEOUT_S, Face
+from zmqueue.client.finding import Found, Moment, Search, search
 from zmqueue.client.leasing import Holding
 from zmqueue.client.message import Message
 from zmqueue.client.queues import PolicyOptions, QueuePolicy
 from zmqueue.client.streaming import Event, Streaming
+from zmqueue.client.sweeping import Course, Filters, Swept, WorkerView
 from zmqueue.client.ticket import Result, Status, Ticket
 from zmqueue.client.views import MembersView, QueueView
+from zmqueue.client.wishing import Wish
 from zmqueue.errors import Closed, ZmqueueError
 
 T = TypeVar("T")
@@ -32,9 +36,12 @@ class Client(Face[Ticket, Message]):
     A client belongs to the process that made it: after a fork, the child makes its own.
     """
 
-    def __init__(self, *seeds: str, timeout: float = TIMEOUT_S) -> None:
-        """`seeds`: endpoints of some nodes, tcp://HOST:PORT; default: $ZMQUEUE_SEEDS, comma-separated."""
-        super().__init__(seeds, timeout)
+    def __init__(self, *seeds: str, timeout: float = TIMEOUT_S, name: str | None = None) -> None:
+        """`seeds`: endpoints of some nodes, tcp://HOST:PORT; default: $ZMQUEUE_SEEDS, comma-separated.
+
+        `name`: what `workers` shows of whoever leases by it; default: program@machine:process.
+        """
+        super().__init__(seeds, timeout, name)
 
     def _ticket(self, token: str) -> Ticket:
         return Ticket(self, token)
@@ -132,13 +139,17 @@ class Client(Face[Ticket, Message]):
 
     # --- leasing ---
 
-    def lease(self, queue: str, max: int = 1, wait: float = 0.0, lease: float | None = None) -> list[Message]:
+    def lease(self, queue: str, max: int = 1, wait: float = 0.0, lease: float | None = None, *,
+              dead: bool = False) -> list[Message]:
         """Lease up to `max` messages, waiting up to `wait` seconds for the first; empty where there is none.
 
         `lease`: seconds until each goes back to the queue unless it is settled or extended (default: the cluster's).
         They go back, too, when this process dies. Raises ClusterUnreachable where no node answered at all.
+
+        `dead`: of the queue's dead letters (as the queue "QUEUE!dead", which a worker may serve, too). An ack throws
+        the letter away and keeps the result; whatever else ends the lease, it stays a dead letter, and rests for 10 s.
         """
-        return self._do(self._to_lease(queue, max, wait, lease))
+        return self._do(self._to_lease(queue, max, wait, lease, dead=dead))
 
     # --- looking ---
 
@@ -152,6 +163,58 @@ class Client(Face[Ticket, Message]):
         Raises ClusterUnreachable where none does; it does not need a majority.
         """
         return self._do(self._to_see_members(timeout))
+
+    # --- finding, and what was found ---
+
+    def find(self, queue: str | None = None, states: Iterable[str] = (), since: Moment | None = None,
+             before: Moment | None = None, headers: Mapping[str, str] | None = None, limit: int | None = None, *,
+             payloads: bool = False, timeout: float | None = None) -> Iterator[Found]:
+        """Look for requests over all buckets, through failovers; gives each as it is found, in no particular order.
+
+        All that is said must hold: the queue, one of the `states` ("delayed", "ready", "leased", "done", "dead",
+        "cancelled", "expired"; none: any), drawn at `since` or later and earlier than `before` (a datetime, or seconds
+        since 1970), all of the `headers` (known until a request has ended, and of dead letters). `limit`: at most so
+        many. `payloads`: with these. `timeout`: seconds for each page. What is there all the while is given once.
+        Raises NoAnswer or ClusterUnreachable where a bucket does not answer in time.
+        """
+        return self._found(search(queue, states, since, before, headers, limit, payloads), timeout)
+
+    def _found(self, search: Search, timeout: float | None) -> Iterator[Found]:
+        while not search.over:
+            yield from self._do(self._to_look(search, timeout))
+
+    def peek(self, queue: str, n: int = 10, *, timeout: float | None = None) -> list[Found]:
+        """The first `n` (up to 500) dead letters of the queue, by the time at which they were drawn, with payload,
+        error, and what became of their last deliveries. They stay where they are."""
+        return self._run(self._course_peek(queue, n, timeout))
+
+    def requeue(self, queue: str | None = None, tokens: Iterable[str] | None = None,
+                **filters: Unpack[Filters]) -> Swept:
+        """Give dead letters another try, with nothing held against them: those named, or all that fit (see `find`).
+
+        Returns how many got it, and why others did not; see `Swept`. Page by page, and of each page what lies in one
+        bucket holds as a whole or not at all, on the disks of all in-sync replicas; repeated inside through failovers,
+        none is requeued twice by one call. Broken off (NoAnswer, ClusterUnreachable, Ctrl-C), call it again for the
+        rest. `progress`: told after each page. `limit`: at most so many. Needs a cluster whose nodes all know of it.
+        """
+        return self._run(self._course_sweep("requeue", Wish.REQUEUE, queue, ("dead",), tokens, filters))
+
+    def purge(self, queue: str | None = None, tokens: Iterable[str] | None = None, **filters: Unpack[Filters]) -> Swept:
+        """Throw dead letters away: those named, or all that fit. As `requeue`. Their submitters still learn that they
+        are dead."""
+        return self._run(self._course_sweep("purge", Wish.PURGE, queue, ("dead",), tokens, filters))
+
+    def cancel_found(self, queue: str | None = None, states: Iterable[str] = ("delayed", "ready"),
+                     tokens: Iterable[str] | None = None, **filters: Unpack[Filters]) -> Swept:
+        """Cancel what waits: those named, or all that fit; with "leased" in `states`, the handlers of those are told.
+
+        As `requeue`. What is submitted meanwhile may be found or not.
+        """
+        return self._run(self._course_sweep("cancel_found", Wish.CANCEL, queue, states, tokens, filters))
+
+    def workers(self, *, timeout: float | None = None) -> list[WorkerView]:
+        """Who holds which leases, and for how long. A worker that holds none is not seen."""
+        return self._run(self._course_workers(timeout))
 
     # --- what is agreed for queues ---
 
@@ -195,6 +258,17 @@ class Client(Face[Ticket, Message]):
         self.close()
 
     # --- waiting ---
+
+    def _run(self, course: Course[T]) -> T:
+        """Do one errand after another, as far as the course goes."""
+        value: Any = None
+        while True:
+            try:
+                errand = course.send(value)
+            except StopIteration as over:
+                found: T = over.value
+                return found
+            value = self._do(errand)
 
     def _do(self, errand: Errand[T]) -> T:
         """Have the thread do it, and wait until the call is finished."""

@@ -16,6 +16,7 @@ from zmqueue.client.amending import AmendCall, Amends
 from zmqueue.client.calls import AskCall, AskItem, Call, LeaseSayCall, SubmitCall
 from zmqueue.client.collecting import TakeCall
 from zmqueue.client.exchanges import Exchanges
+from zmqueue.client.finding import FindCall
 from zmqueue.client.leasing import Holding, LeaseCall, Subscription
 from zmqueue.client.routing import Routing
 from zmqueue.client.sending import Sender
@@ -25,6 +26,7 @@ from zmqueue.client.submitting import Submitting
 from zmqueue.client.surveys import SurveyCall, Surveys
 from zmqueue.client.telling import TellCall
 from zmqueue.client.timers import Action, Timers
+from zmqueue.client.wishing import WishCall
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.packets import Envelope, Heartbeat, Hint, Reply, Request, StateReply
 from zmqueue.errors import Closed
@@ -50,6 +52,7 @@ class ClientCore:
         self._sessions: list[Session] = []
         self._common: Session | None = None              # of those who lease without a worker
         self._closed = False
+        self.name = ""                                   # what its sessions call themselves
         self.strangers = 0                               # multipart messages of another cluster or lineage
         self.bad = 0                                     # packets that no node sends to a client
 
@@ -106,6 +109,42 @@ class ClientCore:
             self._timers.at(now + limits.BACKOFF_S, partial(self._follow, call))
             return
         self._sender.put(self._sender.follows(bucket_of(call.id, state.buckets)), FollowItem(call))
+
+    def find(self, call: FindCall, now: float) -> None:
+        """Look for messages: the next page of some buckets."""
+        if self._closed:
+            call.fail(_closed())
+            return
+        self._timers.expire(call)
+        self._find(call, now)
+
+    def _find(self, call: FindCall, now: float) -> None:
+        if call.finished:
+            return
+        state = self.routing.state
+        if state is None:                                # how many buckets there are is not known
+            self._timers.at(now + limits.BACKOFF_S, partial(self._find, call))
+            return
+        for item in call.begin(state.buckets):
+            self._sender.put(self._sender.finds(item.place.bucket), item)
+
+    def wish(self, call: WishCall, now: float) -> None:
+        """Have messages cancelled, requeued, purged or erased."""
+        if self._closed:
+            call.fail(_closed())
+            return
+        self._timers.expire(call)
+        self._wish(call, now)
+
+    def _wish(self, call: WishCall, now: float) -> None:
+        if call.finished:
+            return
+        state = self.routing.state
+        if state is None:                                # which buckets these are depends on their number
+            self._timers.at(now + limits.BACKOFF_S, partial(self._wish, call))
+            return
+        for item in call.items:
+            self._sender.put(self._sender.wishes(bucket_of(item.id, state.buckets), call.wish), item)
 
     def collect(self, call: TakeCall, now: float) -> None:
         """Ask after many messages, and end the call when some of them have ended."""
@@ -173,6 +212,7 @@ class ClientCore:
     def open_session(self) -> Session:
         """A session of its own, for a worker."""
         session = Session(self._random(SESSION_BYTES), self.routing, self._exchanges, self._sender, self._timers)
+        session.name = self.name
         self._sessions.append(session)
         return session
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
@@ -19,19 +19,22 @@ from msgspec.structs import replace
 
 from zmqueue.client import arguments, limits, payloads
 from zmqueue.client.arguments import BatchOptions, SubmitOptions
-from zmqueue.client.calls import AskCall, Call, LeaseSayCall, SubmitCall
+from zmqueue.client.calls import AskCall, LeaseSayCall, SubmitCall
 from zmqueue.client.collecting import Collecting, TakeCall
 from zmqueue.client.core import ClientCore
 from zmqueue.client.declaring import Decide, PolicyCall
+from zmqueue.client.errands import Errand
 from zmqueue.client.leased import Leased, raise_if_lost
 from zmqueue.client.leasing import Holding, LeaseCall
 from zmqueue.client.queues import PolicyOptions, QueuePolicy
 from zmqueue.client.streaming import Event, FollowCall, Streaming
 from zmqueue.client.surveys import SurveyCall
+from zmqueue.client.sweeping import Sweeps
 from zmqueue.client.telling import TellCall
 from zmqueue.client.ticket import Result, Status, Stub
 from zmqueue.client.transport import Transport
 from zmqueue.client.views import MembersView, QueueView, members_view, queues_view
+from zmqueue.core import letters
 from zmqueue.core.ids import PLACES, RANDOM_BYTES, make_id, parse_token, token_of
 from zmqueue.core.operations import Settle, State
 from zmqueue.core.packets import MembersReply, QueuesReply
@@ -55,23 +58,15 @@ class ClientStatistics:
     stray: int                         # answers to nothing that was asked, or not any more
 
 
-@dataclass(frozen=True, slots=True)
-class Errand(Generic[T]):
-    """One thing that a client is to do."""
-
-    call: Call[Any]
-    begin: Callable[..., None]         # in the transport's thread: begin(now=...)
-    end: Callable[[], T]               # once the call is finished: what the user gets; raises the call's error
-
-
-class Face(ABC, Generic[TicketT, MessageT]):
+class Face(Sweeps, Generic[TicketT, MessageT]):
     """A client but for its waiting. `_to_...`: the errand that does it."""
 
-    def __init__(self, seeds: Sequence[str], timeout: float) -> None:
+    def __init__(self, seeds: Sequence[str], timeout: float, name: str | None) -> None:
         self._seeds = arguments.seeds(seeds, os.environ.get("ZMQUEUE_SEEDS", ""))
         self._timeout = arguments.seconds("timeout", timeout)
         self._owner = os.getpid()
         self._core = ClientCore(self._seeds, os.urandom)
+        self._core.name = arguments.client_name(name)
         self._transport = Transport(self._core)
         self._finalizer = weakref.finalize(self, self._transport.stop)       # at exit, too
 
@@ -191,8 +186,9 @@ class Face(ABC, Generic[TicketT, MessageT]):
 
     # --- leasing ---
 
-    def _to_lease(self, queue: str, max: int, wait: float, lease: float | None) -> Errand[list[MessageT]]:
-        name = arguments.queue_name(queue)
+    def _to_lease(self, queue: str, max: int, wait: float, lease: float | None, *,
+                  dead: bool) -> Errand[list[MessageT]]:
+        name = letters.name_of(arguments.queue_name(queue)) if dead else arguments.line_name(queue)
         many = arguments.integer("max", max, 1, limits.LEASE_MESSAGES_MAX)
         lease_ms = arguments.milliseconds("lease", lease, limits.LEASE_S_MAX)
         until = time.monotonic() + arguments.seconds("wait", wait)

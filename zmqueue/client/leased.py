@@ -17,7 +17,8 @@ from zmqueue.core.operations import How, Kind, Settle, Submission
 from zmqueue.errors import BodyTooLarge, LeaseLost, NoAnswer, ZmqueueError
 
 if TYPE_CHECKING:
-    from zmqueue.client.face import Errand, Face
+    from zmqueue.client.errands import Errand
+    from zmqueue.client.face import Face
 
 log = logging.getLogger("zmqueue.client")
 

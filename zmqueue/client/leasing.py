@@ -290,7 +290,8 @@ class Line:
 
     def _transmit(self, request: LeaseRequest, endpoint: str, now: float) -> None:
         number = self.session.exchanges.begin(request, endpoint)
-        packet = Lease(number, self.queue, request.max, self.session.id, request.number, self.lease_ms)
+        packet = Lease(number, self.queue, request.max, self.session.id, request.number, self.lease_ms,
+                       self.session.name)
         self.session.exchanges.send(request, packet, limits.SILENCE_S * (1 + request.quiet), now)
 
     def _over(self, request: LeaseRequest) -> None:

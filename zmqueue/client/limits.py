@@ -16,6 +16,11 @@ EVENT_INDEX_MAX = (1 << 32) - 1          # it has 4 bytes in a row's key
 EVENT_BYTES_MAX = 65_536                 # of one event of progress: what is large is the result
 ERROR_CHARACTERS_MAX = 4_000             # of a handler's error text: it is kept with the message
 
+FOUND_MESSAGES_MAX = 500                 # messages in one page of a search: bounds one answer
+FIND_BUCKETS_AT_ONCE = 16                # pages that one search asks for at a time: bounds what is in memory
+REASONS_MAX = 1_000                      # reasons that a sweep tells one by one
+NAME_CHARACTERS_MAX = 128                # of a client's name: for people to look at
+
 # --- submits ---------------------------------------------------------------------------------------------------------
 
 PARCELS_MAX = 1_000                      # messages that one ack queues: they are one entry of a log with it

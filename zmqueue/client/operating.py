@@ -7,7 +7,7 @@ from functools import partial
 
 from zmqueue.client.amending import AmendCall
 from zmqueue.client.client import Client
-from zmqueue.client.face import Errand
+from zmqueue.client.errands import Errand
 from zmqueue.client.surveys import CopiesCall, Replies, SurveyCall
 from zmqueue.core.changes import Change
 from zmqueue.core.packets import CopyReply, MembersReply

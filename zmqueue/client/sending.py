@@ -11,11 +11,13 @@ from collections.abc import Callable, Hashable, Sequence
 from zmqueue.client import limits
 from zmqueue.client.calls import Item, SubmitItem
 from zmqueue.client.exchanges import Exchange, Exchanges
+from zmqueue.client.finding import FindLane
 from zmqueue.client.lanes import AskLane, ExtendLane, GiveBackLane, Lane, SettleLane, SubmitLane
 from zmqueue.client.routing import Routing
 from zmqueue.client.streaming import FollowLane
 from zmqueue.client.timers import Timers
-from zmqueue.core.packets import Answer, Code, Confirmed, Events, NotPrimary, Refused, Reply
+from zmqueue.client.wishing import Wish, WishLane
+from zmqueue.core.packets import Answer, Code, Confirmed, Events, Found, NotPrimary, Refused, Reply
 from zmqueue.errors import refusal
 
 WORTH_ANOTHER_TRY = frozenset({Code.NOT_ENOUGH_REPLICAS, Code.BUSY, Code.NOT_SERVING})
@@ -61,6 +63,12 @@ class Sender:
 
     def follows(self, bucket: int) -> Lane:
         return self._lane(("follow", bucket), lambda: FollowLane(bucket))
+
+    def finds(self, bucket: int) -> Lane:
+        return self._lane(("find", bucket), lambda: FindLane(bucket))
+
+    def wishes(self, bucket: int, wish: Wish) -> Lane:
+        return self._lane((wish, bucket), lambda: WishLane(bucket, wish))
 
     def settles(self, bucket: int) -> Lane:
         return self._lane(("settle", bucket), lambda: SettleLane(bucket))
@@ -141,7 +149,7 @@ class Sender:
         match reply:
             case Confirmed(refused=refused):
                 self._confirmed(transmission, lane.refusals(refused, transmission.items), reply, now)
-            case Answer() | Events():
+            case Answer() | Events() | Found():
                 self._confirmed(transmission, {}, reply, now)
             case Refused(code=code, text=text):
                 everything = dict.fromkeys(range(len(transmission.items)), (code, text))

@@ -69,6 +69,7 @@ class Session:
         self.exchanges = exchanges
         self.outstanding: dict[int, LeaseRequest] = {}       # by number: neither answered nor abandoned
         self.ended = False
+        self.name = ""                                       # for operators to see
         self._routing = routing
         self._sender = sender
         self._timers = timers
@@ -261,7 +262,7 @@ class Session:
                       for holding in self._holds.values())
         beat = Beat(self, now)
         request = self.exchanges.begin(beat, endpoint)
-        self.exchanges.send(beat, Keepalive(request, self.id, upto, holds), limits.SILENCE_S, now)
+        self.exchanges.send(beat, Keepalive(request, self.id, upto, holds, self.name), limits.SILENCE_S, now)
 
     def alive(self, beat: Beat, reply: Alive) -> None:
         """The node knows the session. Of its own buckets' leases, these are lost and the others are renewed."""

@@ -107,7 +107,7 @@ class Awaited:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.inner, {"close": "aclose"}.get(name, name))
-        if name in ("results", "stream"):
+        if name in ("results", "stream", "find"):
             return lambda *given, **named: self._pulled(found(*given, **named))
         if not inspect.iscoroutinefunction(found):
             return self._wrapped(found)
