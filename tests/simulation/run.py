@@ -12,6 +12,7 @@ from tests.simulation.checkers import Beyond, Violation
 from tests.simulation.checkers.answers import Answers
 from tests.simulation.checkers.ending import Ending
 from tests.simulation.checkers.logs import Logs
+from tests.simulation.checkers.parcels import Parcels
 from tests.simulation.checkers.pauses import Pauses
 from tests.simulation.checkers.rings import Rings
 from tests.simulation.checkers.sequential import Specification
@@ -58,6 +59,7 @@ class Outcome:
     settled: int = 0
     negatives: int = 0
     snapshots: int = 0
+    carried: int = 0                       # messages that settles queued
     pauses: int = 0                        # of queues, as nodes installed them
     rings: int = 0                         # rings that were compared with another peer's of the same epoch
     queue: Report = field(default_factory=Report)      # what went in and came out; empty: the run did not come so far
@@ -99,6 +101,7 @@ class Run:
         self.pauses = Pauses()
         self.logs = Logs(self.states, settings.buckets)
         self.answers = Answers(self.logs, settings.buckets)
+        self.parcels = Parcels(self.logs, settings.buckets)
         self.rings, self.recorder = Rings(), Recorder()
         self.queue = Report()
         self.cluster = VirtualCluster(
@@ -136,7 +139,8 @@ class Run:
         workload.calm()
         self.calm_since = cluster.time.now
         cluster.run(faults.scene.latest)         # what comes late may be a submit
-        ending = Ending(cluster, self.states, self.logs, self.answers, lambda: workload.pending, faults.unfound)
+        ending = Ending(cluster, self.states, self.logs, self.answers, lambda: workload.pending,
+                        lambda: faults.unfound() or self.parcels.unfound())
         doubled = faults.scene.doubled
         ending.check(CALM_MAX + (SCRUB_MAX if faults.struck["flipped bit"] else 0.0),
                      lambda: [] if doubled else workload.refused())
@@ -173,7 +177,7 @@ def run_seed(seed: int, keep: int = 200, *, always: bool = False, on_lmdb: bool 
     outcome.snapshots, outcome.rings, outcome.queue = run.logs.snapshots, run.rings.book.compared, run.queue
     if run.faults is not None:
         outcome.faults = run.faults.struck
-    outcome.pauses = run.pauses.pauses
+    outcome.pauses, outcome.carried = run.pauses.pauses, run.parcels.queued
     outcome.faults["on LMDB"] += run.on_lmdb
     outcome.faults["beyond the promise"] += bool(outcome.beyond)
     outcome.trace_sha256 = cluster.trace.sha256

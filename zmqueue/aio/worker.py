@@ -19,7 +19,7 @@ from zmqueue.aio.client import Client
 from zmqueue.aio.handover import Handover
 from zmqueue.aio.message import Message
 from zmqueue.aio.signals import signals
-from zmqueue.client import arguments, payloads
+from zmqueue.client import arguments
 from zmqueue.client.crew import Crew
 from zmqueue.client.executors import Apart, End, Handler, Outcome, failure, success
 from zmqueue.client.leasing import Holding

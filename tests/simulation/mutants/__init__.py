@@ -10,6 +10,7 @@ from __future__ import annotations
 from tests.simulation.mutants.consensus import CONSENSUS
 from tests.simulation.mutants.disasters import DISASTERS
 from tests.simulation.mutants.disk import DISK
+from tests.simulation.mutants.outbox import OUTBOX
 from tests.simulation.mutants.policies import POLICIES
 from tests.simulation.mutants.programs import PROGRAMS
 from tests.simulation.mutants.queueing import QUEUEING
@@ -19,5 +20,5 @@ from tests.simulation.mutants.sessions import SESSIONS
 from tests.simulation.mutants.snapshots import SNAPSHOTS
 from tests.simulation.mutants.state_function import STATE_FUNCTION
 
-MUTANTS = [*CONSENSUS, *STATE_FUNCTION, *REPLICATION, *SNAPSHOTS, *QUEUEING, *POLICIES, *SESSIONS, *READS, *PROGRAMS,
-           *DISK, *DISASTERS]
+MUTANTS = [*CONSENSUS, *STATE_FUNCTION, *REPLICATION, *SNAPSHOTS, *QUEUEING, *OUTBOX, *POLICIES, *SESSIONS, *READS,
+           *PROGRAMS, *DISK, *DISASTERS]
