@@ -17,6 +17,7 @@ from tests.simulation.checkers.pauses import Pauses
 from tests.simulation.checkers.rings import Rings
 from tests.simulation.checkers.sequential import Specification
 from tests.simulation.checkers.states import States
+from tests.simulation.checkers.streams import Streams
 from tests.simulation.checkers.total_queue import Report
 from tests.simulation.faults import Faults
 from tests.simulation.last_look import LastLook
@@ -61,6 +62,7 @@ class Outcome:
     snapshots: int = 0
     carried: int = 0                       # messages that settles queued
     pauses: int = 0                        # of queues, as nodes installed them
+    followed: int = 0                      # events that programs which follow were told
     rings: int = 0                         # rings that were compared with another peer's of the same epoch
     queue: Report = field(default_factory=Report)      # what went in and came out; empty: the run did not come so far
     faults: Counter[str] = field(default_factory=Counter)
@@ -103,11 +105,12 @@ class Run:
         self.answers = Answers(self.logs, settings.buckets)
         self.parcels = Parcels(self.logs, settings.buckets)
         self.rings, self.recorder = Rings(), Recorder()
+        self.streams = Streams()
         self.queue = Report()
         self.cluster = VirtualCluster(
             dice.getrandbits(64), 0, settings=settings, pace=Pace(tick=dice.choice((0.02, 0.035, 0.05))),
-            observers=(self.states, self.rings, self.logs, self.answers, self.pauses, self.recorder), trace_keep=keep,
-            make_client=self.recorder.client,
+            observers=(self.states, self.rings, self.logs, self.answers, self.pauses, self.recorder, self.streams),
+            trace_keep=keep, make_client=self.recorder.client,
             make_medium=self._make_lmdb_disk if self.on_lmdb else InMemory)
         self.cluster.time.steps_max = STEPS_MAX
         self.faults: Faults | None = None
@@ -144,6 +147,7 @@ class Run:
         doubled = faults.scene.doubled
         ending.check(CALM_MAX + (SCRUB_MAX if faults.struck["flipped bit"] else 0.0),
                      lambda: [] if doubled else workload.refused())
+        self.streams.check_rows(cluster)
         look = LastLook(cluster, self.recorder, Specification(mortal=cluster.settings.deliveries_max > 0))
         look.ask()
         self.queue = look.judge(doubled=doubled)
@@ -177,6 +181,7 @@ def run_seed(seed: int, keep: int = 200, *, always: bool = False, on_lmdb: bool 
     outcome.snapshots, outcome.rings, outcome.queue = run.logs.snapshots, run.rings.book.compared, run.queue
     if run.faults is not None:
         outcome.faults = run.faults.struck
+    outcome.followed = run.streams.followed
     outcome.pauses, outcome.carried = run.pauses.pauses, run.parcels.queued
     outcome.faults["on LMDB"] += run.on_lmdb
     outcome.faults["beyond the promise"] += bool(outcome.beyond)

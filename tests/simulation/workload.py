@@ -9,10 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tests.simulation.operators import Operator
 from zmqueue.client.calls import SubmitCall
 from zmqueue.client.leasing import Holding
+from zmqueue.client.streaming import FollowCall
 from zmqueue.core.ids import bucket_of, parse_token
 from zmqueue.core.operations import How, Parcel
 from zmqueue.core.packets import Ask
@@ -41,6 +43,8 @@ class Load:
     give_back: float
     forget: float                          # the handler hangs: the lease is never settled
     extend: float
+    tell: float                            # a handler tells of progress
+    follow: float                          # seconds between two questions after progress; 0: nobody follows
     again: float                           # a confirmed submit is repeated
     then: float                            # an ack queues the next messages
     ask: float                             # a producer asks after a message, per submit
@@ -62,7 +66,8 @@ class Load:
             give_back=sometimes(0.1), forget=sometimes(0.02, 0.1), extend=sometimes(0.1, 0.4), then=sometimes(0.2, 0.5),
             again=sometimes(0.1, 0.3), ask=dice.choice((0.1, 0.5, 1.0)), delay=sometimes(0.1),
             probe=dice.choice((0.0, 0.02, 0.1)), lease_ms=dice.choice((0, 0, 400)),
-            impatience=dice.choice((0.0, 0.0, 0.05, 0.3)), words=dice.choice((0.0, 0.0, 0.3, 1.0)))
+            impatience=dice.choice((0.0, 0.0, 0.05, 0.3)),
+            tell=dice.choice((0.0, 0.3, 0.8)), follow=dice.choice((0.0, 0.03, 0.1)), words=dice.choice((0.0, 0.0, 0.3, 1.0)))
 
 
 class Producer:
@@ -131,7 +136,15 @@ class Worker:
 
     def _begin(self, holding: Holding) -> None:
         longest = 0.01 if self.diligent else self._load.handle_max
+        if not self.diligent and self._dice.random() < self._load.tell:
+            for number in range(self._dice.randint(1, 6)):
+                self._cluster.time.after(self._dice.random() * longest, partial(self._tell, holding, number))
         self._cluster.time.after(self._dice.random() * longest, lambda: self._end(holding))
+
+    def _tell(self, holding: Holding, number: int) -> None:
+        if self.client.running and not holding.lost:
+            data = b"%s %d %d" % (self.client.identity, holding.fencing, number)
+            self.client.tell(holding, data, self._dice.choice((0.3, 10.0)))
 
     def work_off(self) -> None:
         """From now on, do everything that is there, fast."""
@@ -220,6 +233,35 @@ class Impatient:
         self._plan()
 
 
+class Follower:
+    """Follows one message after the other, from the front or from where somebody else may have been."""
+
+    def __init__(self, cluster: VirtualCluster, load: Load, dice: random.Random, workload: Workload) -> None:
+        self.client = cluster.client()
+        self.done = False                  # follows no more
+        self._cluster, self._load, self._dice, self._workload = cluster, load, dice, workload
+        self._plan()
+
+    def _plan(self) -> None:
+        self._cluster.time.after(self._load.follow * 2 * self._dice.random(), self._act)
+
+    def _act(self) -> None:
+        known = self._dice.choice(self._workload.producers).known
+        if self.done:
+            return
+        if known:
+            self._follow(self._dice.choice(known[-20:]), self._dice.choice((0, 0, 0, 1, 3)))
+        self._plan()
+
+    def _follow(self, message_id: bytes, after: int) -> None:
+        self.client.follow(message_id, after, self._dice.choice((0.1, 3.0)), partial(self._told, message_id))
+
+    def _told(self, message_id: bytes, call: FollowCall) -> None:
+        events = None if call.error is not None else call.value
+        if events is not None and events.events and not self.done:
+            self._follow(message_id, events.events[-1][0])
+
+
 class Workload:
     """All programs of one run. When one of them crashes, another takes its place."""
 
@@ -230,6 +272,7 @@ class Workload:
         self._gone: list[Producer] = []
         if load.probe:
             Prober(cluster, load, self._own(), self)
+        self._followers = [Follower(cluster, load, self._own(), self)] if load.follow else []
         self._impatient = [Impatient(cluster, load, self._own())] if load.impatience else []
         self._operators = [Operator(cluster, QUEUES, load.words, self._own())] if load.words else []
 
@@ -261,8 +304,8 @@ class Workload:
         """Submit no more, and work off what is there."""
         for producer in self.producers:
             producer.done = True
-        for impatient in self._impatient:
-            impatient.done = True
+        for leaving in (*self._impatient, *self._followers):
+            leaving.done = True
         for operator in self._operators:
             operator.calm()
         for worker in self.workers:

@@ -19,6 +19,7 @@ from tests.simulation.mutants.replication import REPLICATION
 from tests.simulation.mutants.sessions import SESSIONS
 from tests.simulation.mutants.snapshots import SNAPSHOTS
 from tests.simulation.mutants.state_function import STATE_FUNCTION
+from tests.simulation.mutants.streaming import STREAMING
 
 MUTANTS = [*CONSENSUS, *STATE_FUNCTION, *REPLICATION, *SNAPSHOTS, *QUEUEING, *OUTBOX, *POLICIES, *SESSIONS, *READS,
-           *PROGRAMS, *DISK, *DISASTERS]
+           *STREAMING, *PROGRAMS, *DISK, *DISASTERS]
