@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests.simulation.checkers import Violation
+from tests.simulation.checkers.ending import Ending
 from tests.simulation.checkers.sequential import Specification, check_linear
 from tests.simulation.checkers.total_queue import Report, TotalQueue
 from tests.simulation.recorder import Recorder
 from zmqueue.client.calls import AskCall
 from zmqueue.core.ids import token_of
+from zmqueue.errors import RequestFailed, UnknownToken
 from zmqueue.testing import VirtualCluster
 
 AT_ONCE = 200
@@ -30,11 +32,14 @@ class LastLook:
     specification: Specification
 
     def ask(self) -> None:
-        """Ask after all that may be stored. What is not answered is found by who judges: nobody knows of its end."""
+        """Ask after all that may be stored. Raises Violation where nobody answers."""
         client, ids = self.cluster.client(), list(self.recorder.submitted)
         for first in range(0, len(ids), AT_ONCE):
             calls = [client.ask(message_id, ANSWERED_WITHIN) for message_id in ids[first:first + AT_ONCE]]
-            self.cluster.run_until(partial(_finished, calls), ANSWERED_WITHIN, every=0.01)
+            self.cluster.run_until(partial(_finished, calls), ANSWERED_WITHIN + 1.0, every=0.01)
+            for call in calls:
+                if call.error is not None and not isinstance(call.error, UnknownToken | RequestFailed):
+                    raise Violation(Ending.WHOLE, f"a program asks after {token_of(call.id)}: {call.error!r}")
 
     def judge(self, *, doubled: bool) -> Report:
         """Raises Violation, else says what came out of what was put in. `doubled`: the network doubled packets."""
