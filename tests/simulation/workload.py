@@ -67,7 +67,8 @@ class Load:
             again=sometimes(0.1, 0.3), ask=dice.choice((0.1, 0.5, 1.0)), delay=sometimes(0.1),
             probe=dice.choice((0.0, 0.02, 0.1)), lease_ms=dice.choice((0, 0, 400)),
             impatience=dice.choice((0.0, 0.0, 0.05, 0.3)),
-            tell=dice.choice((0.0, 0.3, 0.8)), follow=dice.choice((0.0, 0.03, 0.1)), words=dice.choice((0.0, 0.0, 0.3, 1.0)))
+            tell=dice.choice((0.0, 0.3, 0.8)), follow=dice.choice((0.0, 0.03, 0.1)),
+            words=dice.choice((0.0, 0.0, 0.3, 1.0)))
 
 
 class Producer:
@@ -304,8 +305,10 @@ class Workload:
         """Submit no more, and work off what is there."""
         for producer in self.producers:
             producer.done = True
-        for leaving in (*self._impatient, *self._followers):
-            leaving.done = True
+        for impatient in self._impatient:
+            impatient.done = True
+        for follower in self._followers:
+            follower.done = True
         for operator in self._operators:
             operator.calm()
         for worker in self.workers:

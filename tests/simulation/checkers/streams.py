@@ -73,9 +73,9 @@ class Streams(Observer):
                 indices and indices[-1] > answer.count):
             raise Violation(self.SAME, f"{where}, somebody is told of events {indices} of {answer.count}")
         seen = self._seen[asked.id]
-        for index, *stored in answer.events:
-            kind, data, fencing = stored
-            if seen.setdefault(index, (kind, data, fencing)) != (kind, data, fencing):
+        for index, kind, data, fencing in answer.events:
+            stored = kind, data, fencing
+            if seen.setdefault(index, stored) != stored:
                 raise Violation(self.SAME, f"{where}, event {index} is {stored}, and somebody was told {seen[index]}")
         self.followed += len(indices)
         if answer.more:
@@ -115,8 +115,8 @@ class Streams(Observer):
         for index, kind, data, fencing in rows:
             by_lease[fencing].append((kind, data))
             if self._seen[message_id].get(index, (kind, data, fencing)) != (kind, data, fencing):
-                raise Violation(self.SAME, f"event {index} of {message_id.hex()} is {(kind, data, fencing)} in the end, "
-                                           f"and somebody was told {self._seen[message_id][index]}")
+                raise Violation(self.SAME, f"event {index} of {message_id.hex()} is {(kind, data, fencing)} in the end, and "
+                                           f"somebody was told {self._seen[message_id][index]}")
         if lost := [index for index in self._seen[message_id] if index > len(rows)]:
             raise Violation(self.KEPT, f"somebody was told of events {lost} of {message_id.hex()}; in the end it has "
                                        f"{len(rows)}")
