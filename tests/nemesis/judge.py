@@ -13,15 +13,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-import msgspec
-
 from tests.nemesis import payloads
 from tests.nemesis.book import Call
 from tests.nemesis.payloads import Do
+from tests.nemesis.records import Delivery, Fate, Read, Settle, acts_of
 from tests.simulation.checkers import Violation
 from tests.simulation.checkers.answers import Answers
 from tests.simulation.checkers.ending import Ending
-from tests.simulation.checkers.history import NEVER, Act, How, Seen, What
 from tests.simulation.checkers.rings import RingBook
 from tests.simulation.checkers.sequential import Specification, check_linear
 from tests.simulation.checkers.told import Told
@@ -33,63 +31,6 @@ SHOWN = 50
 
 SPECIFICATION = Specification(mortal=False)
 """Of what programs submit: `usage.ATTEMPTS` lets nothing die of deliveries that faults ended."""
-
-
-@dataclass(slots=True)
-class Fate:
-    """One message, by its head: what its program was told of it."""
-
-    begun: float
-    perhaps_from: float = float("inf")     # when the first attempt began that was not refused
-    token: str = ""
-    attempts: int = 0
-    refusals: int = 0
-    confirmed_at: float = float("inf")     # when its program knew
-    answered_at: float = 0.0               # when the last attempt ended
-
-    @property
-    def confirmed(self) -> bool:
-        return self.confirmed_at < float("inf")
-
-    @property
-    def refused(self) -> bool:
-        """Definitely not stored, as its program was told."""
-        return not self.confirmed and self.refusals == self.attempts
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message was handed out to `who`, by a lease that began and ended then."""
-
-    fencing: int
-    who: str
-    head: str
-    begun: float
-    ended: float
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """A settle under a lease."""
-
-    fencing: int
-    who: str
-    how: str
-    result: object
-    begun: float
-    ended: float
-    outcome: str
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What a program was told of a message's state; "unknown": that there is none of that token."""
-
-    program: str
-    state: str
-    result: object
-    begun: float
-    ended: float
 
 
 @dataclass(slots=True)
@@ -340,7 +281,8 @@ class Judge:
         verdict, total = self.verdict, TotalQueue()
         for token in dict.fromkeys([*self._heads, *self._deliveries, *self._reads]):
             head = self._heads.get(token, "")
-            history = self._history(token, head, self.fates.get(head))
+            history = acts_of(self.fates.get(head), self._deliveries.get(token, ()), self._settles.get(token, ()),
+                              self._reads.get(token, ()), head)
             total.add(token, history)
             try:
                 check_linear(token, history, SPECIFICATION)
@@ -349,28 +291,3 @@ class Judge:
         for kind, what in total.findings:
             verdict.note(kind, what)
         verdict.queue = total.report
-
-    def _history(self, token: str, head: str, fate: Fate | None) -> list[Act]:
-        """All calls about one message, but those that were refused. A message's attempts are one submit, which began
-        with the first of them that may have been stored and ended when its program knew."""
-        calls = []
-        if fate is not None and fate.perhaps_from < NEVER:
-            calls.append(Act(What.SUBMIT, head.partition(":")[0], fate.perhaps_from, fate.confirmed_at,
-                                   payload=head))
-        for handed in self._deliveries.get(token, ()):
-            calls.append(Act(What.GRANT, handed.who, handed.begun, handed.ended, handed.fencing,
-                                   payload=handed.head))
-        for settle in self._settles.get(token, ()):
-            if settle.outcome != "refused":
-                ended = settle.ended if settle.outcome == "confirmed" else NEVER
-                calls.append(Act(What.SETTLE, settle.who, settle.begun, ended, settle.fencing, How(settle.how),
-                                       result=_hashable(settle.result)))
-        for read in self._reads.get(token, ()):
-            calls.append(Act(What.READ, read.program, read.begun, read.ended, seen=Seen.of(read.state),
-                                   result=_hashable(read.result)))
-        return calls
-
-
-def _hashable(result: object) -> bytes | None:
-    """A result by its bytes, since two are only ever compared."""
-    return None if result is None else msgspec.json.encode(result, order="sorted")

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from tests.nemesis.faults import FAULTS, Strike
-from tests.nemesis.judge import Fate, Verdict
+from tests.nemesis.judge import Verdict
+from tests.nemesis.records import Fate
 
 SETTLED_S = 1.5                        # after a fault is healed, waits still count as its own; calm lasts no less
 
