@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from zmqueue.client.client import Client
     from zmqueue.client.executors import Work
     from zmqueue.client.face import ClientStatistics
+    from zmqueue.client.finding import Delivery, Found
     from zmqueue.client.foreman import WorkerStatistics
     from zmqueue.client.message import Message
-    from zmqueue.client.queues import Backoff, QueuePolicy
     from zmqueue.client.parcels import Ack, Parcel, to
+    from zmqueue.client.queues import Backoff, QueuePolicy
     from zmqueue.client.streaming import Event
+    from zmqueue.client.sweeping import Held, Swept, WorkerView
     from zmqueue.client.ticket import Result, Status, Ticket
     from zmqueue.client.views import MembersView, MemberView, QueueView
     from zmqueue.client.worker import Worker
@@ -57,10 +59,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Ack",
     "AddressInUse",
     "App",
     "Backoff",
-    "Ack",
     "BadRequest",
     "BadToken",
     "BodyTooLarge",
@@ -70,10 +72,13 @@ __all__ = [
     "Closed",
     "ClusterUnreachable",
     "Context",
+    "Delivery",
     "DirectoryInUse",
     "DiskFull",
     "Event",
+    "Found",
     "GiveBack",
+    "Held",
     "IdTooOld",
     "LeaseLost",
     "MemberView",
@@ -85,10 +90,10 @@ __all__ = [
     "NotAllowed",
     "NotEnoughReplicas",
     "NotServing",
+    "Parcel",
     "QueueFull",
     "QueuePolicy",
     "QueueView",
-    "Parcel",
     "Refused",
     "Reject",
     "RequestFailed",
@@ -99,22 +104,24 @@ __all__ = [
     "Status",
     "SubmitManyFailed",
     "SubmitTimeout",
+    "Swept",
     "Ticket",
     "Unknown",
     "UnknownToken",
     "Work",
     "Worker",
     "WorkerStatistics",
+    "WorkerView",
     "ZmqueueError",
     "aio",
     "current",
+    "to",
 ]
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
-    "to",
 
 if not TYPE_CHECKING:                      # a checker would take every name for one that is there
 
@@ -153,6 +160,12 @@ def _home(name: str) -> ModuleType:
         case "Event":
             from zmqueue.client import streaming
             return streaming
+        case "Delivery" | "Found":
+            from zmqueue.client import finding
+            return finding
+        case "Held" | "Swept" | "WorkerView":
+            from zmqueue.client import sweeping
+            return sweeping
         case "Result" | "Status" | "Ticket":
             from zmqueue.client import ticket
             return ticket

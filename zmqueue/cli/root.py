@@ -22,6 +22,11 @@ COMMANDS: Mapping[str, str] = {
     "undeclare": "Withdraw what is declared for a queue.",
     "pause": "Hand out nothing of a queue.",
     "resume": "Hand out the messages of a paused queue again.",
+    "find": "Which requests are in which state, by queue, header and time.",
+    "workers": "Who holds which leases, and for how long.",
+    "peek": "Look at dead letters.",
+    "requeue": "Give dead letters another try.",
+    "purge": "Throw dead letters away, or cancel what waits.",
     "doctor": "Examine the directory of a node that does not run.",
     "adopt": "Let a bucket go on from an older copy: its in-sync replicas are dead.",
     "weight": "Change a member's share of the buckets.",
@@ -57,6 +62,12 @@ def _command(name: str) -> click.Command:
             from zmqueue.cli import queues
             return {"queues": queues.queues, "declare": queues.declare, "undeclare": queues.undeclare,
                     "pause": queues.pause, "resume": queues.resume}[name]
+        case "find" | "workers":
+            from zmqueue.cli import finding
+            return {"find": finding.find, "workers": finding.workers}[name]
+        case "peek" | "requeue" | "purge":
+            from zmqueue.cli import dead
+            return {"peek": dead.peek, "requeue": dead.requeue, "purge": dead.purge}[name]
         case "doctor":
             from zmqueue.cli.doctor import doctor
             return doctor
