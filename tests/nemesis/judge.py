@@ -30,7 +30,7 @@ SHOWN = 50
 """Findings of one kind that are written out; all are counted."""
 
 SPECIFICATION = Specification(mortal=False)
-"""Of what programs submit: `usage.ATTEMPTS` lets nothing die of deliveries that faults ended."""
+"""With `usage.ATTEMPTS` and the settings of the rig, nothing dies of deliveries that faults ended."""
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ from zmqueue.client.views import MembersView
 SETTINGS = """\
 grace_ms = 8_000           # a node that is replaced gives its place up soon
 lease_ms = 6_000           # a pause may be longer than that
+deliveries_max = 10_000    # nothing dies of deliveries that faults ended: lost ones count apart from failed ones
 """
 
 WHOLE_S = 120.0                        # a replica that flapped is not trusted again for up to a minute (R17)
