@@ -43,6 +43,8 @@ class NotEnoughReplicas(Refused):
 class QueueFull(Refused):
     """The queue holds as many messages as it may."""
 
+    retry_after: float | None = None       # seconds after which there may be room; None: nobody can tell
+
 
 class BodyTooLarge(Refused):
     """The payload or result is larger than `settings.body_bytes_max`."""
@@ -207,7 +209,7 @@ BY_CODE: Mapping[int, type[Refused]] = {
     Code.BAD_REQUEST: BadRequest, Code.NOT_ENOUGH_REPLICAS: NotEnoughReplicas, Code.QUEUE_FULL: QueueFull,
     Code.BODY_TOO_LARGE: BodyTooLarge, Code.UNKNOWN_TOKEN: UnknownToken, Code.LEASE_LOST: LeaseLost,
     Code.ID_TOO_OLD: IdTooOld, Code.NOT_ALLOWED: NotAllowed, Code.BUSY: Busy, Code.NOT_SERVING: NotServing,
-    Code.DISK_FULL: DiskFull}
+    Code.QUEUE_WAITS: QueueFull, Code.DISK_FULL: DiskFull}
 """The error that stands for a code of the wire."""
 
 

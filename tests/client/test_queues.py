@@ -22,7 +22,8 @@ POLICIES = st.builds(
     QueuePolicy, attempts=st.none() | st.integers(1, 65_535), backoff=st.none() | BACKOFFS,
     ageing=st.none() | SECONDS, expires=st.none() | SECONDS, deadline=st.none() | SECONDS,
     result_ttl=st.none() | SECONDS, result_bytes_max=st.none() | st.integers(1, 1 << 26),
-    dead_ttl=st.none() | SECONDS, halt=st.booleans(), losses=st.none() | st.integers(1, 65_535))
+    dead_ttl=st.none() | SECONDS, messages_max=st.none() | st.integers(1, 1 << 53 - 1), age_max=st.none() | SECONDS,
+    overflow=st.sampled_from(("reject", "block")), halt=st.booleans(), losses=st.none() | st.integers(1, 65_535))
 
 
 @given(POLICIES)
@@ -47,7 +48,7 @@ def test_a_time_that_is_too_short_for_a_millisecond_is_one() -> None:
     {"attempts": 0}, {"attempts": 70_000}, {"expires": 0.0}, {"expires": -1.0}, {"expires": float("inf")},
     {"deadline": float("nan")}, {"result_bytes_max": 0}, {"attempt": 5}, {"backoff": 3}, {"paused": True},
     {"backoff": {"shape": "linear", "delays": (1.0, 2.0)}}, {"backoff": {"shape": "list", "delays": ()}},
-    {"backoff": {"shape": "sideways", "delays": (1.0,)}}])
+    {"messages_max": 0}, {"overflow": "drop"}, {"backoff": {"shape": "sideways", "delays": (1.0,)}}])
 def test_what_cannot_be_is_refused_where_it_is_written(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         QueuePolicy.model_validate(wrong)

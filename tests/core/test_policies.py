@@ -71,7 +71,6 @@ def test_a_message_that_failed_ten_thousand_times_rests_no_longer_than_ten_years
 @pytest.mark.parametrize(("policy", "words"), [
     (Policy(attempts=70_000), "attempts is 70,000; allowed is 0 to 65,535"),
     (Policy(losses=-1), "losses is -1"),
-    (Policy(rate=5, rate_ms=1), "rate_ms is 1; allowed is 10"),
     (Policy(messages_max=-1), "messages_max"),
     (Policy(backoff=Backoff(Shape.LIST)), "list has 0 delays; allowed is 1 to 64"),
     (Policy(backoff=Backoff(Shape.LINEAR, (1, 2))), "linear has 2 delays; allowed is 1"),
@@ -93,7 +92,7 @@ NUMBERS = st.integers(0, 1_000)
 POLICIES = st.builds(
     Policy, attempts=NUMBERS, losses=NUMBERS, ageing_ms=NUMBERS, halt=st.booleans(), paused=st.booleans(),
     backoff=st.builds(Backoff, st.just(Shape.LIST), st.lists(NUMBERS, min_size=1, max_size=5).map(tuple), NUMBERS),
-    overflow=st.sampled_from(Overflow), rate=NUMBERS, leased_max=NUMBERS)
+    overflow=st.sampled_from(Overflow), messages_max=NUMBERS, age_ms_max=NUMBERS)
 
 
 @given(POLICIES)
@@ -109,8 +108,8 @@ def test_a_declaration_leaves_out_what_it_does_not_say() -> None:
 
 
 def test_what_a_later_version_declared_is_read_as_far_as_it_is_known() -> None:
-    fields = [*msgspec.structs.astuple(Policy(attempts=4, leased_max=2)), "later", 7]
-    assert policies.decode(msgspec.msgpack.encode(fields)) == Policy(attempts=4, leased_max=2)
+    fields = [*msgspec.structs.astuple(Policy(attempts=4, overflow=Overflow.BLOCK)), "later", 7]
+    assert policies.decode(msgspec.msgpack.encode(fields)) == Policy(attempts=4, overflow=Overflow.BLOCK)
 
 
 # --- agreed ------------------------------------------------------------------------------------------------------

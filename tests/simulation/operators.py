@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from zmqueue.client.declaring import Decide, PolicyCall
-from zmqueue.core.policies import Backoff, Policy, Shape
+from zmqueue.core.policies import Backoff, Overflow, Policy, Shape
 from zmqueue.testing import VirtualCluster
 
 PATIENCE_S = 10.0
@@ -67,5 +67,6 @@ def _resumed(policy: Policy) -> Policy:
 def _declared(dice: random.Random) -> Decide:
     """Some policy or other, that keeps a pause."""
     backoff = Backoff(Shape.EXPONENTIAL, (dice.choice((10, 100)),), 500, dice.choice((0, 50)))
-    policy = Policy(attempts=dice.choice((0, 2, 5)), losses=dice.choice((0, 3)), backoff=backoff)
+    policy = Policy(attempts=dice.choice((0, 2, 5)), losses=dice.choice((0, 3)), backoff=backoff,
+                    messages_max=dice.choice((0, 0, 1, 20)), overflow=dice.choice(tuple(Overflow)))
     return lambda found: replace(policy, paused=found.paused)

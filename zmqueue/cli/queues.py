@@ -71,7 +71,7 @@ def _said(view: zmqueue.QueueView) -> str:
     words = ["paused"] if view.paused else []
     if view.policy is not None:
         words += [f"{name}={value}" for name, value in view.policy.facts().items()
-                  if value not in (None, False) and name != "backoff"]
+                  if value not in (None, False, "reject") and name != "backoff"]
         if view.policy.backoff is not None:
             words.append(f"backoff={view.policy.backoff}")
     return " ".join(words) or "-"
@@ -87,7 +87,9 @@ def _policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ("deadline", float, "Hard limit, in seconds, for one run of a handler."),
             ("result-ttl", float, "Seconds for which an ended message is remembered."),
             ("result-bytes-max", int, "Size of a result."),
-            ("dead-ttl", float, "Seconds for which a dead letter is kept."))):
+            ("dead-ttl", float, "Seconds for which a dead letter is kept."),
+            ("messages-max", int, "Messages that may be delayed, ready or leased."),
+            ("age-max", float, "Nothing is taken while a ready message has waited for so many seconds."))):
         command = click.option(f"--{name}", type=kind, metavar="N" if kind is int else "SECONDS", help=text)(command)
     return command
 
@@ -96,6 +98,8 @@ def _policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("queue")
 @_policy_options
 @click.option("--halt/--no-halt", default=False, help="A dead letter halts its group.")
+@click.option("--overflow", type=click.Choice(("reject", "block")), default="reject", show_default=True,
+              help="What becomes of a submit to a full queue.")
 @click.option("--backoff", metavar="FIRST[,SECOND...]",
               help="Seconds of rest after a failure; several are taken one after the other, then the last again.")
 @click.option("--growth", type=click.Choice(("constant", "linear", "exponential")), default="constant",

@@ -8,13 +8,14 @@ from typing import Annotated, Literal, TypedDict, cast
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from zmqueue.core import policies
-from zmqueue.core.policies import Policy, Shape
+from zmqueue.core.policies import Overflow, Policy, Shape
 
 LONG_S = policies.LONG_MS / 1000
 
 Seconds = Annotated[float, Field(gt=0, le=LONG_S, allow_inf_nan=False)]
 Rest = Annotated[float, Field(ge=0, le=LONG_S, allow_inf_nan=False)]
 Shapes = Literal["constant", "linear", "exponential", "list"]
+Overflows = Literal["reject", "block"]
 Attempts = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -92,6 +93,11 @@ class QueuePolicy(BaseModel):
     dead_ttl: Seconds | None = Field(
         default=None, description="how long a dead letter is kept; default: as any ended message")
     halt: bool = Field(default=False, description="a dead letter halts its group")
+    messages_max: int | None = Field(default=None, ge=1, le=policies.MANY,
+                                     description="messages that are delayed, ready or leased")
+    age_max: Seconds | None = Field(
+        default=None, description="nothing is taken while a ready message has waited for longer")
+    overflow: Overflows = Field(default="reject", description="what becomes of a submit to a full queue")
 
     def core(self, *, paused: bool = False) -> Policy:
         """The same as the core's record."""
@@ -100,7 +106,8 @@ class QueuePolicy(BaseModel):
             backoff=policies.Backoff() if self.backoff is None else self.backoff.core(),
             ageing_ms=_ms(self.ageing), expires_ms=_ms(self.expires), deadline_ms=_ms(self.deadline),
             result_ttl_ms=_ms(self.result_ttl), result_bytes_max=self.result_bytes_max or 0,
-            dead_ttl_ms=_ms(self.dead_ttl), halt=self.halt, paused=paused)
+            dead_ttl_ms=_ms(self.dead_ttl), halt=self.halt, paused=paused,
+            messages_max=self.messages_max or 0, age_ms_max=_ms(self.age_max), overflow=Overflow[self.overflow.upper()])
 
     @staticmethod
     def of(policy: Policy) -> QueuePolicy:
@@ -109,7 +116,9 @@ class QueuePolicy(BaseModel):
             attempts=policy.attempts or None, losses=policy.losses or None, backoff=Backoff.of(policy.backoff),
             ageing=_seconds(policy.ageing_ms), expires=_seconds(policy.expires_ms),
             deadline=_seconds(policy.deadline_ms), result_ttl=_seconds(policy.result_ttl_ms),
-            result_bytes_max=policy.result_bytes_max or None, dead_ttl=_seconds(policy.dead_ttl_ms), halt=policy.halt)
+            result_bytes_max=policy.result_bytes_max or None, dead_ttl=_seconds(policy.dead_ttl_ms), halt=policy.halt,
+            messages_max=policy.messages_max or None, age_max=_seconds(policy.age_ms_max),
+            overflow=cast(Overflows, policy.overflow.name.lower()))
 
     def facts(self) -> dict[str, object]:
         """As JSON has it: the unit of a time is in its name."""
@@ -120,7 +129,8 @@ class QueuePolicy(BaseModel):
                                                      "most_s": backoff.most, "jitter": backoff.jitter},
             "ageing_s": self.ageing, "expires_s": self.expires, "deadline_s": self.deadline,
             "result_ttl_s": self.result_ttl, "result_bytes_max": self.result_bytes_max,
-            "dead_ttl_s": self.dead_ttl, "halt": self.halt}
+            "dead_ttl_s": self.dead_ttl, "halt": self.halt, "messages_max": self.messages_max,
+            "age_max_s": self.age_max, "overflow": self.overflow}
 
 
 class PolicyOptions(TypedDict, total=False):
@@ -136,6 +146,9 @@ class PolicyOptions(TypedDict, total=False):
     result_bytes_max: int | None
     dead_ttl: float | None
     halt: bool
+    messages_max: int | None
+    age_max: float | None
+    overflow: Overflows
 
 
 def _ms(seconds: float | None) -> int:

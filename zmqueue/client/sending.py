@@ -18,10 +18,10 @@ from zmqueue.client.streaming import FollowLane
 from zmqueue.client.timers import Timers
 from zmqueue.client.wishing import Wish, WishLane
 from zmqueue.core.packets import Answer, Code, Confirmed, Events, Found, NotPrimary, Refused, Reply
-from zmqueue.errors import refusal
+from zmqueue.errors import QueueFull, refusal
 
-WORTH_ANOTHER_TRY = frozenset({Code.NOT_ENOUGH_REPLICAS, Code.BUSY, Code.NOT_SERVING})
-"""Refusals that a failover or a moment may cure: tried again quietly until the deadline."""
+WORTH_ANOTHER_TRY = frozenset({Code.NOT_ENOUGH_REPLICAS, Code.BUSY, Code.NOT_SERVING, Code.QUEUE_WAITS})
+"""Refusals that a moment may cure, or that are to be waited out: tried again quietly until the deadline."""
 
 
 class Transmission(Exchange):
@@ -178,6 +178,8 @@ class Sender:
                 continue
             code, text = refused[index]
             error = refusal(code, text)
+            if isinstance(error, QueueFull) and isinstance(reply, Confirmed) and reply.retry:
+                error.retry_after = reply.retry / 1000
             if code in WORTH_ANOTHER_TRY or not item.refuse(error, now):
                 item.refusal = error
                 again.append(item)

@@ -137,7 +137,12 @@ def queues_view(state: ClusterState, replies: Iterable[QueuesReply]) -> list[Que
                       depth.submitted, depth.delivered, depth.settled, depth.died)
             row[:] = [ours + more for ours, more in zip(row, counts, strict=True)]
             row[4] = oldest
-    return [QueueView(name, ready, delayed, leased, dead, oldest / 1000 if oldest >= 0 else None,
-                      *(number / WINDOW_S for number in flow),
-                      state.policy(name).paused, QueuePolicy.of(state.policy(name)) if state.declared(name) else None)
-            for name, (ready, delayed, leased, dead, oldest, *flow) in sorted(found.items())]
+    def view(name: str, ready: int, delayed: int, leased: int, dead: int, oldest: int, submitted: int, delivered: int,
+             settled: int, died: int) -> QueueView:
+        policy = state.policy(name)
+        return QueueView(
+            name, ready, delayed, leased, dead, oldest / 1000 if oldest >= 0 else None, submitted / WINDOW_S,
+            delivered / WINDOW_S, settled / WINDOW_S, died / WINDOW_S, policy.paused,
+            QueuePolicy.of(policy) if state.declared(name) else None)
+
+    return [view(name, *row) for name, row in sorted(found.items())]

@@ -43,6 +43,7 @@ from zmqueue.core.packets import (
     Submit,
     Watch,
 )
+from zmqueue.core.quotas import Quotas
 from zmqueue.core.state import ClusterState
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Front:
         self.desks: dict[int, Desk] = {}               # every bucket of which this node has a copy
         self.post = Post(effects, state, limits)       # from bucket to bucket
         self._leasing = Leasing(self.office)
+        self.office.quotas = Quotas(self.office, self._leasing.desks)
         self._state = state
         self.agreed(state)
 

@@ -11,17 +11,37 @@ from zmqueue.core.ledger import Ledger
 from zmqueue.core.office import Refusal
 from zmqueue.core.operations import UNIQUE_PREFIX, Submission, Submitted, messages_of, unique_lock
 from zmqueue.core.packets import Code, Confirmed, Submit
+from zmqueue.core.policies import Policy
 from zmqueue.core.waiting import Answering
 
 
 class Intake:
     """The submits of one bucket."""
 
-    __slots__ = ("_ledger", "_office")
+    __slots__ = ("_ledger", "_office", "_taken", "_taking")
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._office = ledger.office
+        self._taken: dict[int, tuple[str, int]] = {}   # uncommitted Submitted of limited queues -> (queue, messages)
+        self._taking: dict[str, int] = {}              # by queue: the sum of those
+
+    def taking(self, queue: str) -> int:
+        """How many messages of the queue, if it is limited, are in the log and not applied yet."""
+        return self._taking.get(queue, 0)
+
+    def applied(self, seq: int) -> None:
+        """An entry is applied."""
+        queue, number = self._taken.pop(seq, ("", 0))
+        if number:
+            self._taking[queue] -= number
+            if not self._taking[queue]:
+                del self._taking[queue]
+
+    def clear(self) -> None:
+        """The term ended."""
+        self._taken.clear()
+        self._taking.clear()
 
     def submit(self, client: bytes, packet: Submit, now: float) -> None:
         """Write what is new; answer for all when all is committed and the replicas are enough (R11).
@@ -48,6 +68,9 @@ class Intake:
                 ledger.waiting.add(_Again(self, client, packet), now, seq=locked)
                 return
             messages = self._without_known(packet, messages, keyed, known, now)
+        policy, retry = office.policy(packet.queue), 0
+        if messages and (policy.messages_max or policy.age_ms_max):
+            messages, retry = self._within_limits(packet, policy, messages, faults, now)
         if messages:
             self.check_acceptable(packet.queue, size, len(messages))
             office.will_write(size, len(messages))
@@ -57,9 +80,22 @@ class Intake:
                            if message.id in choice)
             operation = Submitted(ledger.replica.at(now), packet.queue, messages, chosen)
             seq = ledger.append(operation, messages_of(operation), now)
-        answer = Answering(office, client, Confirmed(packet.request, tuple(sorted(faults)), tuple(known)), size)
+            if policy.messages_max:
+                self._taken[seq] = packet.queue, len(messages)
+                self._taking[packet.queue] = self.taking(packet.queue) + len(messages)
+        confirmed = Confirmed(packet.request, tuple(sorted(faults)), tuple(known), retry)
+        answer = Answering(office, client, confirmed, size)
         ledger.waiting.add(answer, now, seq=seq, rid=ledger.replica.barrier() if faults or known else None,
                            enough=len(faults) < len(packet.messages))
+
+    def _within_limits(self, packet: Submit, policy: Policy, messages: tuple[Submission, ...], faults: list[Fault],
+                       now: float) -> tuple[tuple[Submission, ...], int]:
+        """As many as the queue takes, the first ones first; `faults` grows by the others. And when to try again."""
+        room = self._office.quotas.room(packet.queue, policy, len(messages), now)
+        if room.messages < len(messages):
+            index = {message.id: place for place, message in enumerate(packet.messages)}
+            faults.extend((index[message.id], room.code, room.text) for message in messages[room.messages:])
+        return messages[:room.messages], room.retry_ms
 
     def overtaken(self, client: bytes, request: int) -> None:
         """The term ended while a submit waited for another one with the same key."""

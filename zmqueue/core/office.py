@@ -9,6 +9,7 @@ from zmqueue.core.limits import Limits
 from zmqueue.core.operations import Rule, Rules
 from zmqueue.core.packets import Code, NotPrimary, Refused, Reply
 from zmqueue.core.policies import DEFAULT, Policy
+from zmqueue.core.quotas import Quotas
 from zmqueue.core.rates import Rates
 from zmqueue.core.room import PLENTY, Room, written_bytes
 from zmqueue.core.state import Agreed
@@ -27,7 +28,7 @@ class Office:
     """Shared by the front and its desks; the front keeps `wall`, `settings`, `policies` and `epoch` up to date."""
 
     __slots__ = ("asks", "claimed_bytes", "effects", "epoch", "granting_bytes", "limits", "pending", "pending_bytes",
-                 "policies", "rates", "room", "settings", "wall")
+                 "policies", "quotas", "rates", "room", "settings", "wall")
 
     def __init__(self, effects: Effects, limits: Limits, settings: Agreed) -> None:
         self.effects = effects
@@ -35,6 +36,7 @@ class Office:
         self.settings = settings
         self.policies: dict[str, Policy] = {}      # of the queues that are declared
         self.rates = Rates()       # of what this node applies as primary
+        self.quotas: Quotas        # set by the front
         self.epoch = 0
         self.wall = 0              # ms, of the event that is being handled or the one before
         self.pending = 0           # answers in all `Waiting`s

@@ -408,6 +408,7 @@ class Code(enum.IntEnum):
     DISK_FULL = 11
     ENDED = 12
     RESULT_GONE = 13
+    QUEUE_WAITS = 14                       # as QUEUE_FULL; and whoever submits is to wait, says the queue's policy
 
 
 class StateReply(msgspec.Struct, array_like=True, frozen=True, tag=40, gc=False):
@@ -425,6 +426,7 @@ class Confirmed(msgspec.Struct, array_like=True, frozen=True, tag=41, gc=False):
     request: int
     refused: tuple[tuple[int, int, str], ...] = ()
     known: tuple[tuple[int, bytes], ...] = ()    # of a submit: (index, id of the message that has its `unique` key)
+    retry: int = 0                         # ms after which what a full queue refused may fare better; 0: not known
 
 
 class Answer(msgspec.Struct, array_like=True, frozen=True, tag=42, gc=False):

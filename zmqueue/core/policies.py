@@ -44,7 +44,6 @@ class Overflow(enum.IntEnum):
 
     REJECT = 0          # it is refused, with a hint when to try again
     BLOCK = 1           # its client waits, and tries again until its deadline
-    DROP_OLDEST = 2     # the oldest waiting messages make room
 
 
 class Backoff(msgspec.Struct, array_like=True, frozen=True):
@@ -71,12 +70,8 @@ class Policy(msgspec.Struct, array_like=True, frozen=True):
     halt: bool = False                     # a dead letter halts its group
     paused: bool = False                   # nothing is handed out
     messages_max: int = 0                  # messages that are delayed, ready or leased
-    bytes_max: int = 0                     # of their payloads
     age_ms_max: int = 0                    # the queue is full while its oldest ready message has waited for longer
     overflow: Overflow = Overflow.REJECT
-    rate: int = 0                          # deliveries in each `rate_ms`
-    rate_ms: int = 1_000
-    leased_max: int = 0                    # messages that are leased at one time
 
 
 DEFAULT = Policy()
@@ -85,8 +80,7 @@ DEFAULT = Policy()
 _ALLOWED: dict[str, tuple[int, int]] = {
     "attempts": (0, 65_535), "losses": (0, 65_535), "ageing_ms": (0, LONG_MS), "expires_ms": (0, LONG_MS),
     "deadline_ms": (0, LONG_MS), "result_ttl_ms": (0, LONG_MS), "result_bytes_max": (0, 1 << 26),
-    "dead_ttl_ms": (0, LONG_MS), "messages_max": (0, MANY), "bytes_max": (0, MANY), "age_ms_max": (0, LONG_MS),
-    "rate": (0, 1_000_000), "rate_ms": (10, 86_400_000), "leased_max": (0, MANY)}
+    "dead_ttl_ms": (0, LONG_MS), "messages_max": (0, MANY), "age_ms_max": (0, LONG_MS)}
 """The least and the most of each number."""
 
 _encoder = msgspec.msgpack.Encoder()

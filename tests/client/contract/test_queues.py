@@ -81,3 +81,25 @@ def test_what_cannot_be_declared_is_refused_before_anybody_is_asked(client: Any,
         client.declare(queue, zmqueue.QueuePolicy(), attempts=3)
     with pytest.raises(ValueError, match="begins with a letter"):
         client.pause("no spaces")
+
+
+def test_a_full_queue_refuses_with_a_hint_when_to_try_again(client: Any, queue: str) -> None:
+    client.declare(queue, messages_max=2)
+    client.submit_many(queue, ["a", "b"])
+    with pytest.raises(zmqueue.QueueFull, match="messages_max") as caught:
+        client.submit(queue, "c")
+    assert caught.value.definite and caught.value.retry_after is not None and caught.value.retry_after > 0
+    with pytest.raises(zmqueue.SubmitManyFailed) as several:
+        client.submit_many(queue, ["c", "d"])
+    assert {type(error) for error in several.value.errors.values()} == {zmqueue.QueueFull}
+
+
+def test_where_the_queue_says_so_a_submit_waits_until_there_is_room(client: Any, queue: str) -> None:
+    client.declare(queue, messages_max=1, overflow="block")
+    client.submit(queue, "first")
+    with pytest.raises(zmqueue.QueueFull):
+        client.submit(queue, "late", timeout=0.2)
+    waiting = beside(lambda: client.submit(queue, "second", timeout=30.0))
+    message, = client.lease(queue, wait=5.0)
+    message.ack()
+    assert waiting.result(15.0).status().state == "ready"
