@@ -15,7 +15,7 @@ COMMANDS: Mapping[str, str] = {
     "status": "How is a request? At once.",
     "result": "Wait for the result of a request.",
     "stream": "Follow a request: its progress, and its end.",
-    "work": "Work a queue off with a program.",
+    "work": "Work a queue off with a program, or with the tasks of an app.",
     "members": "Who is in the cluster, and who holds what.",
     "queues": "What stands in the queues, and what is agreed for them.",
     "declare": "Have a policy agreed for a queue.",

@@ -22,6 +22,7 @@ from zmqueue.client.executors import (
     process_context,
 )
 from zmqueue.client.leased import Leased
+from zmqueue.client.recycling import Recycling
 from zmqueue.core.operations import How
 
 log = logging.getLogger("zmqueue.worker")
@@ -89,13 +90,16 @@ class Crew(Generic[MessageT]):
             self._ended(message, outcome)
 
 
-def runners(executor: object, in_thread: Callable[[], Runner]) -> Callable[[], Runner]:
-    """How a worker's `executor` runs things. Raises ValueError for what is none."""
+def runners(executor: object, in_thread: Callable[[], Runner], recycling: Recycling) -> Callable[[], Runner]:
+    """How a worker's `executor` runs things. Raises ValueError for what is none, or has no processes to recycle."""
+    if recycling and executor != "process":
+        raise ValueError("recycle_after and memory_limit replace processes of the worker's own; they need"
+                         " executor='process'")
     match executor:
         case "thread":
             return in_thread
         case "process":
-            return partial(InProcess, process_context())
+            return partial(InProcess, process_context(), recycling)
         case Executor():
             return partial(InExecutor, executor)
     raise ValueError(f"executor is {executor!r}; allowed are 'thread', 'process' and any concurrent.futures.Executor")

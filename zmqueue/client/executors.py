@@ -30,11 +30,13 @@ from pydantic import TypeAdapter
 from zmqueue.client import limits, parcels, payloads
 from zmqueue.client.leased import Leased
 from zmqueue.client.parcels import Ack, checked
+from zmqueue.client.recycling import Recycling, memory_held
 from zmqueue.core.operations import How, Kind
 from zmqueue.errors import CALLS, GiveBack, Reject
 
 log = logging.getLogger("zmqueue.worker")
 
+NEVER = Recycling()
 TRACEBACK_CALLS = 6                    # the innermost calls of a failed handler that its error text shows
 
 
@@ -176,6 +178,11 @@ def perform_apart(handler: Handler, parcel: Parcel, tell: Tell | None = None) ->
     return perform(handler, work, tell)
 
 
+def perform_measured(handler: Handler, parcel: Parcel) -> tuple[End, int]:
+    """As `perform_apart`, and the bytes of memory that its process holds afterwards."""
+    return perform_apart(handler, parcel), memory_held()
+
+
 def error_text(error: BaseException) -> str:
     """Type and text, then the innermost calls, as `errors.parse_error` reads them.
 
@@ -266,10 +273,12 @@ class InExecutor(Runner):
 
 
 class InProcess(Runner):
-    """In a process that belongs to the slot; a new one is started when it died."""
+    """In a process that belongs to the slot; a new one is started when it died, or is to be recycled."""
 
-    def __init__(self, context: BaseContext) -> None:
+    def __init__(self, context: BaseContext, recycling: Recycling = NEVER) -> None:
         self._context = context
+        self._recycling = recycling
+        self._ran = 0                                    # messages, by the process that there is
         self._pool: ProcessPoolExecutor | None = None
         self._stopped = False
 
@@ -282,14 +291,21 @@ class InProcess(Runner):
         pool = self._pool
         if pool is None:
             pool = self._pool = ProcessPoolExecutor(1, self._context, initializer=live_with_parent)
-        future: Future[End] = pool.submit(perform_apart, chosen, pack(message))
+            self._ran = 0
+        future: Future[tuple[End, int]] = pool.submit(perform_measured, chosen, pack(message))
         try:
-            return future.result()
+            end, held = future.result()
         except BrokenExecutor:
             self.close()
             if not self._stopped:
                 log.warning("the process of request %s died; a new one will be started", message.token)
             return Outcome(How.NACK, error="lost: the process that ran it died (killed, or crashed)")
+        self._ran += 1
+        reason = self._recycling.reason(self._ran, held)
+        if reason:
+            log.info("a process is replaced: %s", reason)
+            self.close()
+        return end
 
     def close(self) -> None:
         pool, self._pool = self._pool, None

@@ -13,6 +13,7 @@ from zmqueue.client.executors import Handler, Runner
 from zmqueue.client.face import Face
 from zmqueue.client.foreman import Foreman, WorkerStatistics, retry_delay
 from zmqueue.client.leasing import Holding
+from zmqueue.client.recycling import recycling
 from zmqueue.errors import ZmqueueError
 
 CONCURRENCY = 8
@@ -27,6 +28,8 @@ class WorkerOptions(TypedDict, total=False):
     executor: Literal["thread", "process"] | Executor    # where plain functions run; default "thread"
     lease: float | None                # seconds that one lease lasts; default: the cluster's. It is renewed meanwhile
     grace: float                       # seconds that what runs has to end at a stop; default 30
+    recycle_after: int | None          # messages after which a process is replaced ("process"); default: never
+    memory_limit: int | None           # bytes in memory beyond which a process is replaced after its message; as above
     retry_delay: Callable[[int], float]                  # deliveries -> seconds that a failed message rests
 
 
@@ -39,7 +42,8 @@ class WorkFace(ABC):
         self._handlers = arguments.handlers(handlers)
         self._concurrency = arguments.integer("concurrency", options.get("concurrency", CONCURRENCY), 1,
                                               CONCURRENCY_MAX)
-        self._make_runner = runners(options.get("executor", "thread"), in_thread)
+        self._make_runner = runners(options.get("executor", "thread"), in_thread,
+                                    recycling(options.get("recycle_after"), options.get("memory_limit")))
         self._grace = arguments.seconds("grace", options.get("grace", GRACE_S))
         lease_ms = arguments.milliseconds("lease", options.get("lease"), limits.LEASE_S_MAX)
         self._foreman = Foreman(face, self._handlers, self._concurrency, lease_ms,

@@ -36,6 +36,7 @@ class Worker(WorkFace):
     `concurrency`: how many run at once. `executor`: "thread"; "process", for handlers that can be pickled by name; or
     any concurrent.futures.Executor, which the caller shuts down. `lease`: seconds that one lease lasts (default: the
     cluster's); while the worker's session lives it is renewed. `grace`: seconds that what runs has to end at a stop.
+    `recycle_after`, `memory_limit`: messages run and bytes held by a process ("process") after which it is replaced.
     """
 
     def __init__(self, client: Client, handlers: Mapping[str, Handler], **options: Unpack[WorkerOptions]) -> None:
