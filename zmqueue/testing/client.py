@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 from zmqueue.client.calls import AskCall, Call, Draft, LeaseSayCall, SubmitCall
 from zmqueue.client.core import ClientCore
 from zmqueue.client.declaring import Decide, PolicyCall
+from zmqueue.client.errands import Errand
 from zmqueue.client.leasing import Holding, LeaseCall, Slots, Subscription
 from zmqueue.client.session import Session
 from zmqueue.client.streaming import FollowCall
+from zmqueue.client.sweeping import Course, Sweeps, Swept
 from zmqueue.client.telling import TellCall
+from zmqueue.client.wishing import Wish
 from zmqueue.core.ids import RANDOM_BYTES, make_id
 from zmqueue.core.operations import How, Kind, Parcel, Settle, Submission
 from zmqueue.core.packets import Heartbeat, Packet, Reply, Request, decode, decode_envelope, encode
@@ -23,6 +26,17 @@ if TYPE_CHECKING:
     from zmqueue.testing.cluster import VirtualCluster
 
 Frames = tuple[bytes, ...]
+
+
+class _Sweeping(Sweeps):
+    """What a virtual client has in common with the others for finding and sweeping."""
+
+    def __init__(self, client: VirtualClient) -> None:
+        self._core = client.core
+        self._client = client
+
+    def _deadline(self, timeout: float | None) -> float:
+        return self._client.now + (10.0 if timeout is None else timeout)
 
 
 class VirtualClient:
@@ -135,6 +149,33 @@ class VirtualClient:
         self.core.amend(call, self.now)
         self._plan_turn()
         return call
+
+    def run(self, course: Course[Any], ended: Callable[[Any], None]) -> None:
+        """Do one errand after another; `ended` is told what the course returns, or the error that broke it off."""
+        def go_on(value: Any) -> None:
+            try:
+                errand = course.send(value)
+            except StopIteration as over:
+                ended(over.value)
+                return
+            errand.call.notify = lambda _: done(errand)
+            errand.begin(now=self.now)
+            self._plan_turn()
+
+        def done(errand: Errand[Any]) -> None:
+            try:
+                value = errand.end()
+            except ZmqueueError as error:
+                ended(error)
+            else:
+                go_on(value)
+
+        go_on(None)
+
+    def sweep(self, what: str, wish: Wish, queue: str, ended: Callable[[Swept | ZmqueueError], None],
+              states: Sequence[str] = ("dead",), timeout: float = 10.0) -> None:
+        """Requeue, purge or cancel all that is in one of these states."""
+        self.run(_Sweeping(self)._course_sweep(what, wish, queue, states, None, {"timeout": timeout}), ended)
 
     def withdraw(self, call: Call[Any]) -> None:
         """Wait for a call no longer, as a task that is cancelled."""

@@ -16,6 +16,8 @@ from zmqueue.core.operations import (
     How,
     Leased,
     Operation,
+    Purged,
+    Requeued,
     Returned,
     Ripened,
     Settle,
@@ -39,6 +41,7 @@ class Life:
     deliveries: int = 0
     failures: int = 0                      # deliveries that their holder said to have failed
     losses: int = 0                        # that ended without a word
+    requeued: int = 0                      # how often it was given another try as a dead letter
     until: int = 0                         # bucket time at which the present lease is over
     request: int = 0                       # of its session, that the present lease answers
     session: bytes = b""
@@ -90,10 +93,18 @@ class BucketModel:
                 for message_id in ids:
                     life = self._life(message_id, State.DELAYED)
                     life.state = State.READY
+            case Requeued(ids=ids):
+                for message_id in ids:
+                    life = self._life(message_id, State.DEAD)
+                    life.state, life.deliveries, life.failures, life.losses = State.READY, 0, 0, 0
+                    life.requeued += 1
+            case Purged(ids=ids):
+                for message_id in ids:
+                    self._life(message_id, State.DEAD).state = State.PURGED
             case Forgotten(ids=ids):
                 for message_id in ids:
                     life = self._life(message_id)
-                    if not life.state.terminal:
+                    if not life.state.terminal or life.state is State.MENDING:
                         raise Unfit(f"a message that is {life.state.name} is forgotten")
                     del self.lives[message_id]
                     self.forgotten.add(message_id)
@@ -117,22 +128,28 @@ class BucketModel:
         key = operation.session, operation.request
         for message_id in self.granted.get(key, ()):
             life = self.lives.get(message_id)
-            if life is not None and life.state is State.LEASED and (life.session, life.request) == key:
+            if life is not None and life.session and (life.session, life.request) == key and (
+                    life.state in (State.LEASED, State.MENDING)):
                 raise Unfit(f"lease request {operation.request} is granted again, while {message_id.hex()} is held "
                             "under it")
         self.granted[key] = {message_id for message_id, _ in operation.grants}
 
     def _leased(self, held: Held, operation: Leased) -> None:
-        life = self._life(held[0], State.READY)
+        life = self._life(held[0])
+        if life.state not in (State.READY, State.DEAD):
+            raise Unfit(f"message {held[0].hex()} is {life.state.name}, and is handed out")
         if held[1] != life.fencing + 1:
             raise Unfit(f"fencing number {held[1]} follows {life.fencing}")
-        life.state, life.fencing, life.session = State.LEASED, held[1], operation.session
-        life.deliveries += 1
+        life.deliveries += life.state is State.READY
+        life.state = State.LEASED if life.state is State.READY else State.MENDING
+        life.fencing, life.session = held[1], operation.session
         life.until, life.request = operation.until, operation.request
         life.sessions[held[1]] = operation.session, operation.request
 
     def _lease(self, held: Held) -> Life:
-        life = self._life(held[0], State.LEASED)
+        life = self._life(held[0])
+        if life.state not in (State.LEASED, State.MENDING):
+            raise Unfit(f"message {held[0].hex()} is {life.state.name}, not leased")
         if held[1] != life.fencing:
             raise Unfit(f"lease {held[1]} is named, but {life.fencing} stands")
         return life
@@ -140,7 +157,9 @@ class BucketModel:
     def _settled(self, settle: Settle, operation: Settled, due: int) -> None:
         life = self._lease((settle.id, settle.fencing))
         life.settles[settle.fencing, settle.how] = settle.data
-        if settle.how == How.ACK:
+        if life.state is State.MENDING:
+            life.state = State.PURGED if settle.how == How.ACK else State.DEAD
+        elif settle.how == How.ACK:
             life.state, life.result = State.DONE, settle.data
         elif settle.how == How.REJECT:
             life.state = State.DEAD
@@ -152,7 +171,9 @@ class BucketModel:
         life = self._lease(held)
         if operation.why == Why.EXPIRED and operation.at < life.until:
             raise Unfit(f"a lease that lasts until {life.until} is taken back at {operation.at}, as expired (Q1)")
-        if operation.why in (Why.GIVEN_BACK, Why.UNCLAIMED):
+        if life.state is State.MENDING:
+            life.state = State.DEAD
+        elif operation.why in (Why.GIVEN_BACK, Why.UNCLAIMED):
             life.deliveries -= 1
             life.state = State.READY
         else:

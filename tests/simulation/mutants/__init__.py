@@ -10,6 +10,7 @@ from __future__ import annotations
 from tests.simulation.mutants.consensus import CONSENSUS
 from tests.simulation.mutants.disasters import DISASTERS
 from tests.simulation.mutants.disk import DISK
+from tests.simulation.mutants.letters import LETTERS
 from tests.simulation.mutants.outbox import OUTBOX
 from tests.simulation.mutants.policies import POLICIES
 from tests.simulation.mutants.programs import PROGRAMS
@@ -21,5 +22,5 @@ from tests.simulation.mutants.snapshots import SNAPSHOTS
 from tests.simulation.mutants.state_function import STATE_FUNCTION
 from tests.simulation.mutants.streaming import STREAMING
 
-MUTANTS = [*CONSENSUS, *STATE_FUNCTION, *REPLICATION, *SNAPSHOTS, *QUEUEING, *OUTBOX, *POLICIES, *SESSIONS, *READS,
-           *STREAMING, *PROGRAMS, *DISK, *DISASTERS]
+MUTANTS = [*CONSENSUS, *STATE_FUNCTION, *REPLICATION, *SNAPSHOTS, *QUEUEING, *LETTERS, *OUTBOX, *POLICIES, *SESSIONS,
+           *READS, *STREAMING, *PROGRAMS, *DISK, *DISASTERS]

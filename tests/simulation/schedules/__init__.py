@@ -12,6 +12,7 @@ from tests.simulation.schedules import (
     deep,
     disasters,
     disk,
+    letters,
     policies,
     queueing,
     replication,
@@ -21,4 +22,4 @@ from tests.simulation.schedules import (
 
 SCHEDULES: dict[str, Callable[[], None]] = {
     **deep.SCHEDULES, **agreement.SCHEDULES, **states.SCHEDULES, **replication.SCHEDULES, **snapshots.SCHEDULES,
-    **queueing.SCHEDULES, **policies.SCHEDULES, **disk.SCHEDULES, **disasters.SCHEDULES}
+    **queueing.SCHEDULES, **policies.SCHEDULES, **letters.SCHEDULES, **disk.SCHEDULES, **disasters.SCHEDULES}
