@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from zmqueue import aio
     from zmqueue.app import App
     from zmqueue.app.context import Context, current
+    from zmqueue.client.arguments import With
     from zmqueue.client.client import Client
     from zmqueue.client.executors import Work
     from zmqueue.client.face import ClientStatistics
@@ -44,7 +45,9 @@ if TYPE_CHECKING:
         QueueFull,
         Refused,
         Reject,
+        RequestEnded,
         RequestFailed,
+        ResultGone,
         ResultTimeout,
         SettleTimeout,
         SubmitManyFailed,
@@ -96,8 +99,10 @@ __all__ = [
     "QueueView",
     "Refused",
     "Reject",
+    "RequestEnded",
     "RequestFailed",
     "Result",
+    "ResultGone",
     "ResultTimeout",
     "Settings",
     "SettleTimeout",
@@ -108,6 +113,7 @@ __all__ = [
     "Ticket",
     "Unknown",
     "UnknownToken",
+    "With",
     "Work",
     "Worker",
     "WorkerStatistics",
@@ -145,6 +151,9 @@ def _home(name: str) -> ModuleType:
         case "App" | "Context" | "current":
             from zmqueue import app
             return app
+        case "With":
+            from zmqueue.client import arguments
+            return arguments
         case "Client":
             from zmqueue.client import client
             return client

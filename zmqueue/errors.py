@@ -78,6 +78,14 @@ class DiskFull(Refused):
     """The node has no room for more."""
 
 
+class RequestEnded(Refused):
+    """The request has ended already, or is in no state in which this could be done to it."""
+
+
+class ResultGone(Refused):
+    """The request is done, and its result is not kept any longer: its `result_ttl` is over, or it was forgotten."""
+
+
 class Closed(Refused):
     """The client is closed, or belongs to another process (a client does not survive a fork)."""
 
@@ -209,7 +217,8 @@ BY_CODE: Mapping[int, type[Refused]] = {
     Code.BAD_REQUEST: BadRequest, Code.NOT_ENOUGH_REPLICAS: NotEnoughReplicas, Code.QUEUE_FULL: QueueFull,
     Code.BODY_TOO_LARGE: BodyTooLarge, Code.UNKNOWN_TOKEN: UnknownToken, Code.LEASE_LOST: LeaseLost,
     Code.ID_TOO_OLD: IdTooOld, Code.NOT_ALLOWED: NotAllowed, Code.BUSY: Busy, Code.NOT_SERVING: NotServing,
-    Code.QUEUE_WAITS: QueueFull, Code.DISK_FULL: DiskFull}
+    Code.QUEUE_WAITS: QueueFull, Code.DISK_FULL: DiskFull, Code.ENDED: RequestEnded,
+    Code.RESULT_GONE: ResultGone}
 """The error that stands for a code of the wire."""
 
 

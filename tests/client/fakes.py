@@ -11,7 +11,7 @@ from collections import Counter
 import msgspec
 
 from zmqueue.core.ids import bucket_of
-from zmqueue.core.operations import How, Kind, Settle, State, Submission
+from zmqueue.core.operations import NO_OPTIONS, How, Kind, Settle, State, Submission
 from zmqueue.core.packets import (
     Alive,
     Answer,
@@ -99,6 +99,7 @@ class FakeCluster:
     def __init__(self, endpoints: list[str], settings: Agreed | None = None) -> None:
         self.state = cluster_state(endpoints, settings)
         self.stored: dict[bytes, Stored] = {}
+        self.keys: dict[tuple[str, str, str], bytes] = {}    # (queue, group, unique key) -> whose it is
         self.watches: dict[tuple[str, bytes], tuple[str, ...]] = {}
         self.refuse: dict[str, tuple[Code, str]] = {}        # node -> what it answers to submits
         self.submits: list[tuple[str, Submit]] = []          # all that any node was sent
@@ -165,10 +166,17 @@ class FakeCluster:
     def _submit(self, node: str, request: Submit) -> list[Reply]:
         if node in self.refuse:
             return [Refused(request.request, *self.refuse[node])]
-        for submission in request.messages:
+        options, known = dict(request.options), []
+        for index, submission in enumerate(request.messages):
             assert bucket_of(submission.id, self.state.buckets) == request.bucket
+            said = options.get(index, NO_OPTIONS)
+            if said.unique:
+                holder = self.keys.setdefault((request.queue, said.group, said.unique), submission.id)
+                if holder != submission.id:
+                    known.append((index, holder))
+                    continue
             self.stored.setdefault(submission.id, Stored(request.queue, submission))
-        return [Confirmed(request.request), *self._hints(node)]
+        return [Confirmed(request.request, (), tuple(known)), *self._hints(node)]
 
     def _hints(self, node: str) -> list[Reply]:
         ready = {stored.queue for stored in self._mine(node) if stored.state is State.READY}

@@ -14,7 +14,7 @@ from tests.client.fakes import FakeCluster
 from zmqueue.client.calls import AskCall, Call, Draft, LeaseSayCall, SubmitCall
 from zmqueue.client.core import ClientCore
 from zmqueue.client.leasing import Holding, LeaseCall
-from zmqueue.core.operations import How, Kind, Settle
+from zmqueue.core.operations import NO_OPTIONS, How, Kind, Options, Settle
 from zmqueue.core.packets import Envelope, Heartbeat, Reply, Request, decode, encode
 from zmqueue.core.state import Agreed
 
@@ -106,8 +106,8 @@ class Rig:
         return self
 
     def submit(self, count: int = 1, *, queue: str = "q", timeout: float = 10.0, body: bytes = b"x",
-               message_id: bytes | None = None) -> SubmitCall:
-        drafts = [Draft(body, Kind.BYTES, message_id=message_id) for _ in range(count)]
+               message_id: bytes | None = None, options: Options = NO_OPTIONS) -> SubmitCall:
+        drafts = [Draft(body, Kind.BYTES, message_id=message_id, options=options) for _ in range(count)]
         call = SubmitCall(queue, drafts, self.now + timeout, many=count > 1)
         self.core.submit(call, self.now)
         return call

@@ -69,9 +69,10 @@ class Client(Face[Ticket, Message]):
 
     async def submit_many(self, queue: str, payloads: Iterable[object],
                           **options: Unpack[BatchOptions]) -> list[Ticket]:
-        """Have many messages accepted, with the same options: one round trip per primary, not per message.
+        """Have many messages accepted: one round trip per primary, not per message.
 
-        Returns their tickets in the order of `payloads`. Raises SubmitManyFailed where some are not confirmed.
+        The options hold for all of them; `zmqueue.With(payload, ...)` has options of its own. Returns their
+        tickets in the order of `payloads`. Raises SubmitManyFailed where some are not confirmed.
         """
         return await self._do(self._to_submit_many(queue, payloads, options))
 

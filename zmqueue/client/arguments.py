@@ -7,14 +7,18 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypedDict, Unpack, cast
 
 from zmqueue.client import limits, payloads
 from zmqueue.client.calls import Draft
+from zmqueue.client.queues import Backoff
 from zmqueue.core import letters
 from zmqueue.core.endpoints import parse_endpoint
-from zmqueue.core.ids import parse_token
+from zmqueue.core.ids import parse_token, place_of
 from zmqueue.core.names import QUEUE_NAME, QUEUE_NAME_RULE
+from zmqueue.core.operations import Options, Scope
 
 
 def seeds(given: Sequence[str], environment: str) -> list[str]:
@@ -100,8 +104,18 @@ class BatchOptions(TypedDict, total=False):
 
     priority: int                      # 0 to 255, the highest is served first; default 0
     delay: float                       # seconds before which it is not handed out; default 0
+    eta: datetime | None               # the same as a moment, with a time zone; not beside `delay`
+    expires: float | datetime | None   # seconds, or the moment, after which it is not begun; default: the queue's
     headers: Mapping[str, str] | None  # texts that travel with it
-    attempts: int | None               # deliveries after which it is a dead letter; default: the cluster's
+    group: str | None                  # messages of one group run one at a time, in order
+    unique: str | None                 # another message of the queue with this key is not stored
+    unique_scope: Literal["done", "waiting"]     # until when: it has ended (the default), or is handed out
+    unique_window: float | None        # or for so many seconds from its submit on, however it ends
+    attempts: int | None               # failures after which it is a dead letter; default: the queue's
+    losses: int | None                 # lost workers and expired leases after which it is one; default: the queue's
+    backoff: Backoff | None            # how long it rests after a failure; default: the queue's
+    deadline: float | None             # hard limit for one run of its handler, seconds; default: the queue's
+    result_ttl: float | None           # seconds for which its result is kept; default: the queue's
     timeout: float | None              # seconds to wait for the confirmation; default: the client's
 
 
@@ -109,6 +123,22 @@ class SubmitOptions(BatchOptions, total=False):
     """What may be said of one message at its submit."""
 
     id: str | None                     # what `new_id` gave: for retries of one's own
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class With:
+    """A payload with options of its own, for `submit_many`: they stand before those of the whole batch."""
+
+    payload: object
+    options: SubmitOptions
+
+    def __init__(self, payload: object = None, **options: Unpack[SubmitOptions]) -> None:
+        """`options`: as of `submit`, but for `timeout`, which is the batch's."""
+        known("With", options, SubmitOptions)
+        if "timeout" in options:
+            raise TypeError("With() has no timeout: submit_many() waits for the batch as a whole")
+        object.__setattr__(self, "payload", payload)
+        object.__setattr__(self, "options", options)
 
 
 def known(what: str, given: Mapping[str, Any], options: type) -> None:
@@ -124,13 +154,75 @@ def draft(payload: object, options: SubmitOptions) -> Draft:
     kind, data = payloads.encode(payload)
     token, attempts = options.get("id"), options.get("attempts")
     priority, delay, headers = options.get("priority", 0), options.get("delay", 0.0), options.get("headers")
+    eta, expires = options.get("eta"), options.get("expires")
+    if delay and eta is not None:
+        raise TypeError("a message has a delay or an eta, and not both")
+    moment = isinstance(expires, datetime)
     return Draft(
         data, kind,
         message_id=parse_token(token) if token is not None else None,
         priority=integer("priority", priority, 0, limits.PRIORITY_MAX) if priority else 0,
         delay_ms=math.ceil(seconds("delay", delay, limits.DELAY_S_MAX) * 1000) if delay else 0,
         headers=header_pairs(headers) if headers else (),
-        attempts=integer("attempts", attempts, 1, limits.ATTEMPTS_MAX) if attempts is not None else 0)
+        attempts=integer("attempts", attempts, 1, limits.ATTEMPTS_MAX) if attempts is not None else 0,
+        eta=wall_ms("eta", eta) if eta is not None else 0,
+        expires_ms=0 if moment else milliseconds("expires", cast("float | None", expires), limits.DELAY_S_MAX),
+        options=_options(options, wall_ms("expires", expires) if isinstance(expires, datetime) else 0))
+
+
+def _options(given: SubmitOptions, expires: int) -> Options:
+    """What stands beside a submission; `expires`: the moment, where one is given."""
+    backoff, losses, scope = given.get("backoff"), given.get("losses"), given.get("unique_scope")
+    if backoff is not None and not isinstance(backoff, Backoff):
+        raise TypeError(f"backoff is a zmqueue.Backoff, got {type(backoff).__name__}")
+    window = milliseconds("unique_window", given.get("unique_window"), limits.UNIQUE_WINDOW_S_MAX)
+    unique = key("unique", given.get("unique"))
+    if scope is not None and scope not in ("done", "waiting"):
+        raise ValueError(f"unique_scope is {scope!r}; allowed are 'done' and 'waiting'")
+    if scope is not None and window:
+        raise TypeError("a unique key has a unique_scope or a unique_window, and not both")
+    if not unique and (window or scope is not None):
+        raise TypeError("unique_scope and unique_window say for how long a key holds: give unique=, too")
+    return Options(
+        expires, key("group", given.get("group")), unique,
+        Scope.WINDOW if window else Scope.WAITING if scope == "waiting" else Scope.DONE, window,
+        integer("losses", losses, 1, limits.LOSSES_MAX) if losses is not None else 0,
+        milliseconds("result_ttl", given.get("result_ttl"), limits.KEEP_S_MAX),
+        milliseconds("deadline", given.get("deadline"), limits.KEEP_S_MAX),
+        backoff.core() if backoff is not None else None)
+
+
+def key(what: str, value: str | None) -> str:
+    """The name of a group, or a `unique` key; None: "", which stands for none."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is a text, got {type(value).__name__}")
+    size = len(value.encode())
+    if not 0 < size <= limits.KEY_BYTES_MAX:
+        raise ValueError(f"{what} has {size:,} bytes in UTF-8; allowed are 1 to {limits.KEY_BYTES_MAX:,}, or None")
+    return value
+
+
+def wall_ms(what: str, moment: datetime) -> int:
+    """A moment as ms since 1970."""
+    if not isinstance(moment, datetime):
+        raise TypeError(f"{what} is a datetime with a time zone, got {type(moment).__name__}")
+    if moment.utcoffset() is None:
+        raise ValueError(f"{what} is {moment}, without a time zone: on another machine it would be another moment; "
+                         "say datetime.now(timezone.utc), say")
+    if (found := math.ceil(moment.timestamp() * 1000)) <= 0:
+        raise ValueError(f"{what} is {moment}; allowed is what comes after 1970")
+    return found
+
+
+def in_place(queue: str, draft: Draft) -> Draft:
+    """Refuse a chosen id that would keep the message from the bucket of its group or key."""
+    place = draft.place(queue)
+    if draft.id is not None and place is not None and place_of(draft.id) != place:
+        raise ValueError("this id was not drawn for that group or unique key, whose messages lie together: draw it "
+                         "with new_id(queue, group=..., unique=...), or leave it out")
+    return draft
 
 
 def milliseconds(what: str, value: float | None, most: float) -> int:

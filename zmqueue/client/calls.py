@@ -11,8 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from msgspec.structs import replace
+
 from zmqueue.core.ids import token_of
-from zmqueue.core.operations import Held, Settle, State, Submission
+from zmqueue.core.operations import NO_OPTIONS, Held, Options, Settle, State, Submission, place_of_key
 from zmqueue.core.packets import Answer, Reply
 from zmqueue.errors import (
     ClusterUnreachable,
@@ -106,10 +108,11 @@ class Item(ABC):
 class Draft:
     """A message without an id: what the caller gave, checked and encoded."""
 
-    __slots__ = ("attempts", "delay_ms", "headers", "id", "kind", "payload", "priority")
+    __slots__ = ("attempts", "delay_ms", "eta", "expires_ms", "headers", "id", "kind", "options", "payload", "priority")
 
     def __init__(self, payload: bytes, kind: int, *, message_id: bytes | None = None, priority: int = 0,
-                 delay_ms: int = 0, headers: tuple[tuple[str, str], ...] = (), attempts: int = 0) -> None:
+                 delay_ms: int = 0, headers: tuple[tuple[str, str], ...] = (), attempts: int = 0, eta: int = 0,
+                 expires_ms: int = 0, options: Options = NO_OPTIONS) -> None:
         self.payload = payload
         self.kind = kind
         self.id = message_id                         # what the caller insists on (a retry of its own)
@@ -117,6 +120,23 @@ class Draft:
         self.delay_ms = delay_ms
         self.headers = headers
         self.attempts = attempts
+        self.eta = eta                               # wall ms, where the caller named the moment and no delay
+        self.expires_ms = expires_ms                 # from its submit on; the moment itself stands in the options
+        self.options = options
+
+    def due_at(self, wall: int) -> int:
+        """When it is to be handed out first, if it is submitted now."""
+        return wall + self.delay_ms if self.delay_ms else self.eta
+
+    def options_at(self, wall: int) -> Options | None:
+        """Its options, if it is submitted now; None: it has none."""
+        if self.expires_ms:
+            return replace(self.options, expires=wall + self.expires_ms)
+        return self.options if self.options != NO_OPTIONS else None
+
+    def place(self, queue: str) -> int | None:
+        """Where it has to lie in that queue, for the sake of its group or its key; None: anywhere."""
+        return place_of_key(queue, self.options)
 
     def submission(self, message_id: bytes, due: int) -> Submission:
         """The message under an id."""
@@ -126,7 +146,7 @@ class Draft:
 class SubmitItem(Item):
     """One message to be submitted."""
 
-    __slots__ = ("call", "draft", "due", "index", "submission")
+    __slots__ = ("call", "draft", "due", "index", "known", "options", "place", "submission")
 
     def __init__(self, call: SubmitCall, index: int, draft: Draft) -> None:
         self.done = False
@@ -136,16 +156,21 @@ class SubmitItem(Item):
         self.index = index
         self.draft = draft
         self.due = 0
+        self.options: Options | None = None
+        self.place = draft.place(call.queue)         # where it has to lie; None: anywhere
         self.submission: Submission | None = None    # with the id: drawn when it is first sent
+        self.known: bytes | None = None              # the message that has its `unique` key: this one is not stored
 
     @property
     def free(self) -> bool:
         """True while another id may be drawn: each transmission, if any, was definitely refused (Q2)."""
-        return self.draft.id is None and not self.open
+        return self.draft.id is None and self.place is None and not self.open
 
     @property
     def id(self) -> bytes | None:
-        """The message's id, once drawn."""
+        """The message's id, once drawn; of a duplicate, that of the message that is there."""
+        if self.known is not None:
+            return self.known
         return self.submission.id if self.submission is not None else self.draft.id
 
     def accept(self, reply: Reply) -> None:

@@ -55,10 +55,19 @@ class Client(Face[Ticket, Message]):
         """Have a message accepted; then it is on the disks of all in-sync replicas, of `min_in_sync` at least.
 
         `payload`: bytes, str, None, or what JSON or pydantic can carry. `id`: what `new_id` gave, for retries.
-        `priority`: 0 to 255, the highest is served first. `delay`: seconds before which it is not handed out.
-        `headers`: texts by name. `attempts`: deliveries after which it is a dead letter (default: the cluster's).
+        `priority`: 0 to 255, the highest is served first. `headers`: texts by name.
+        `delay`: seconds before which it is not handed out, or `eta`: the moment, a datetime with a time zone.
+        `expires`: seconds, or the moment, after which it is not begun any more.
+        `group`: messages of one group run one at a time, in order.
+        `unique`: another message of the queue with this key is not stored: the ticket is that of the one that is there,
+        and its `duplicate` is True. The key holds until that has ended; with `unique_scope="waiting"` until it is
+        handed out; with `unique_window` for so many seconds from its submit on.
+        `attempts`, `losses`: failures, and lost workers or expired leases, after which it is a dead letter. `backoff`:
+        how long it rests after a failure (`zmqueue.Backoff`). `deadline`: seconds that one run of its handler may take.
+        `result_ttl`: seconds for which its result is kept. What is not said, the queue's policy says.
         `timeout`: seconds to wait for the confirmation. Raises SubmitTimeout (indefinite: retry with its token as
-        `id`), or definitely: NotEnoughReplicas, BodyTooLarge, QueueFull, IdTooOld, ClusterUnreachable, Closed.
+        `id`), or definitely: NotEnoughReplicas, BodyTooLarge, QueueFull, IdTooOld, ClusterUnreachable, Closed;
+        NotAllowed where a node is of an earlier version, which knows of fewer options.
         """
         return self._do(self._to_submit(queue, payload, options))
 
@@ -85,10 +94,12 @@ class Client(Face[Ticket, Message]):
         return future
 
     def submit_many(self, queue: str, payloads: Iterable[object], **options: Unpack[BatchOptions]) -> list[Ticket]:
-        """Have many messages accepted, with the same options: one round trip per primary, not per message.
+        """Have many messages accepted: one round trip per primary, not per message.
 
-        Returns their tickets in the order of `payloads` (which may be empty). Raises SubmitManyFailed where some are
-        not confirmed; it tells which, and why. A batch is not a transaction: the others are stored.
+        The options hold for all of them; a payload wrapped as `zmqueue.With(payload, group=...)` has options of its own
+        beside and before these. Returns their tickets in the order of `payloads` (which may be empty). Raises
+        SubmitManyFailed where some are not confirmed; it tells which, and why. A batch is not a transaction: the
+        others are stored.
         """
         return self._do(self._to_submit_many(queue, payloads, options))
 

@@ -18,8 +18,8 @@ from typing import Any, Generic, TypeVar, cast
 from msgspec.structs import replace
 
 from zmqueue.client import arguments, limits, payloads
-from zmqueue.client.arguments import BatchOptions, SubmitOptions
-from zmqueue.client.calls import AskCall, LeaseSayCall, SubmitCall
+from zmqueue.client.arguments import BatchOptions, SubmitOptions, With
+from zmqueue.client.calls import AskCall, Draft, LeaseSayCall, SubmitCall, SubmitItem
 from zmqueue.client.collecting import Collecting, TakeCall
 from zmqueue.client.core import ClientCore
 from zmqueue.client.declaring import Decide, PolicyCall
@@ -36,7 +36,7 @@ from zmqueue.client.transport import Transport
 from zmqueue.client.views import MembersView, QueueView, members_view, queues_view
 from zmqueue.core import letters
 from zmqueue.core.ids import PLACES, RANDOM_BYTES, make_id, parse_token, token_of
-from zmqueue.core.operations import Settle, State
+from zmqueue.core.operations import NO_OPTIONS, Options, Settle, State, place_of_key
 from zmqueue.core.packets import MembersReply, QueuesReply
 from zmqueue.errors import Closed, SubmitManyFailed, SubmitTimeout, ZmqueueError
 
@@ -80,12 +80,18 @@ class Face(Sweeps, Generic[TicketT, MessageT]):
 
     # --- without waiting ---
 
-    def new_id(self) -> str:
-        """Draw an id for a message: give it to `submit(id=...)`, again and again until that is confirmed."""
-        return token_of(self._new_id())
+    def new_id(self, queue: str = "", *, group: str | None = None, unique: str | None = None) -> str:
+        """Draw an id for a message: give it to `submit(id=...)`, again and again until that is confirmed.
 
-    def _new_id(self) -> bytes:
-        place = int.from_bytes(os.urandom(2), "big") % PLACES
+        For a message with a group or a unique key, name these and its queue: an id says in which bucket it lies.
+        """
+        options = Options(group=arguments.key("group", group), unique=arguments.key("unique", unique))
+        keyed = options != NO_OPTIONS
+        return token_of(self._new_id(place_of_key(arguments.queue_name(queue), options) if keyed else None))
+
+    def _new_id(self, place: int | None = None) -> bytes:
+        if place is None:
+            place = int.from_bytes(os.urandom(2), "big") % PLACES
         return make_id(self._wall(), place, os.urandom(RANDOM_BYTES))
 
     def _wall(self) -> int:
@@ -114,31 +120,37 @@ class Face(Sweeps, Generic[TicketT, MessageT]):
 
     def _to_submit(self, queue: str, payload: object, options: SubmitOptions) -> Errand[TicketT]:
         arguments.known("submit", options, SubmitOptions)
-        draft = arguments.draft(payload, options)
-        call = SubmitCall(arguments.queue_name(queue), [draft], self._deadline(options.get("timeout")))
+        name = arguments.queue_name(queue)
+        draft = arguments.in_place(name, arguments.draft(payload, options))
+        call = SubmitCall(name, [draft], self._deadline(options.get("timeout")))
         return Errand(call, partial(self._core.submit, call), partial(self._submitted, call))
 
     def _submitted(self, call: SubmitCall) -> TicketT:
         if isinstance(call.error, SubmitTimeout):
             call.error.ticket = self._ticket(call.error.token)
         item, = call.outcome()
-        assert item.id is not None
-        return self._ticket(token_of(item.id))
+        return self._ticket_of(item)
+
+    def _ticket_of(self, item: SubmitItem) -> TicketT:
+        assert item.id is not None, "it is confirmed"
+        ticket = self._ticket(token_of(item.id))
+        ticket.duplicate = item.known is not None
+        return ticket
 
     def _to_submit_many(self, queue: str, payloads: Iterable[object], options: BatchOptions) -> Errand[list[TicketT]]:
         arguments.known("submit_many", options, BatchOptions)
-        drafts = [arguments.draft(payload, cast(SubmitOptions, options)) for payload in payloads]
-        call = SubmitCall(arguments.queue_name(queue), drafts, self._deadline(options.get("timeout")), many=True)
+        name = arguments.queue_name(queue)
+        drafts = [arguments.in_place(name, _draft(payload, options)) for payload in payloads]
+        call = SubmitCall(name, drafts, self._deadline(options.get("timeout")), many=True)
         return Errand(call, partial(self._core.submit, call), partial(self._submitted_many, call))
 
     def _submitted_many(self, call: SubmitCall) -> list[TicketT]:
         if isinstance(call.error, SubmitManyFailed):
-            call.error.tickets = [self._ticket(token_of(item.id)) if item.id is not None else None
-                                  for item in call.items]
+            call.error.tickets = [self._ticket_of(item) if item.id is not None else None for item in call.items]
             for error in call.error.errors.values():
                 if isinstance(error, SubmitTimeout):
                     error.ticket = self._ticket(error.token)
-        return [self._ticket(token_of(item.id)) for item in call.outcome() if item.id is not None]
+        return [self._ticket_of(item) for item in call.outcome()]
 
     # --- asking ---
 
@@ -269,6 +281,13 @@ class Face(Sweeps, Generic[TicketT, MessageT]):
                          f" not survive a fork; make a new one here")
         if not self._transport.running:
             raise Closed("the client is closed")
+
+
+def _draft(payload: object, options: BatchOptions) -> Draft:
+    """One message of a batch, which may have options of its own."""
+    if isinstance(payload, With):
+        return arguments.draft(payload.payload, cast(SubmitOptions, {**options, **payload.options}))
+    return arguments.draft(payload, cast(SubmitOptions, options))
 
 
 def _result(call: AskCall, type: Any) -> Result:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from zmqueue.client import limits
 from zmqueue.client.calls import AskItem, Item, LeaseItem, SubmitItem
-from zmqueue.core.packets import Ask, Extend, GiveBack, Request, Settling, Submit
+from zmqueue.core.packets import Ask, Confirmed, Extend, GiveBack, Reply, Request, Settling, Submit
 
 
 class Lane(ABC):
@@ -41,6 +41,10 @@ class Lane(ABC):
     def refusals(self, refused: Sequence[tuple[int, int, str]], items: Sequence[Item]) -> dict[int, tuple[int, str]]:
         """What an answer says of each item that is refused: (code, text) by its index."""
         return {index: (code, text) for index, code, text in refused}
+
+    def note(self, reply: Reply, items: Sequence[Item]) -> None:
+        """Told of an answer before its items are."""
+        return                             # to most it says nothing but yes or no
 
     def patience(self, items: Sequence[Item], now: float) -> float:
         """How long to wait for the answer."""
@@ -75,15 +79,27 @@ class Lane(ABC):
 
 
 class SubmitLane(Lane):
-    """Messages of one queue whose ids are drawn."""
+    """Messages of one queue whose ids are drawn; those with options apart from those without.
+
+    A node that knows of no options, or does not allow them, refuses a packet as a whole.
+    """
 
     def __init__(self, bucket: int, queue: str) -> None:
         super().__init__(bucket)
         self.queue = queue
 
     def packet(self, request: int, items: Sequence[Item], now: float) -> Request:
-        messages = [item.submission for item in items if isinstance(item, SubmitItem) and item.submission is not None]
-        return Submit(request, self.bucket, self.queue, tuple(messages))
+        submits = [item for item in items if isinstance(item, SubmitItem)]
+        return Submit(request, self.bucket, self.queue,
+                      tuple(item.submission for item in submits if item.submission is not None),
+                      tuple((index, item.options) for index, item in enumerate(submits) if item.options is not None))
+
+    def note(self, reply: Reply, items: Sequence[Item]) -> None:
+        # Also of a late answer: it is certain that the key was taken then, so the caller has what he asked for.
+        for index, holder in reply.known if isinstance(reply, Confirmed) else ():
+            item = items[index]
+            assert isinstance(item, SubmitItem)
+            item.known = holder
 
     def size(self, item: Item) -> int:
         assert isinstance(item, SubmitItem)

@@ -18,8 +18,8 @@ from zmqueue.core import operations
 from zmqueue.core.operations import Submission
 from zmqueue.errors import BodyTooLarge
 
-NewId = Callable[[], bytes]
-"""Draws a message's id, by cluster time, anywhere in the hash space."""
+NewId = Callable[[int | None], bytes]
+"""Draws a message's id, by cluster time, at a place of the hash space, or anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ def to(queue: str, payload: object = None, **options: Unpack[SubmitOptions]) -> 
     arguments.known("to", options, SubmitOptions)
     if "timeout" in options:
         raise TypeError("to() has no timeout: nobody waits for it; it is queued when the ack holds")
-    return Parcel(arguments.queue_name(queue), arguments.draft(payload, options))
+    name = arguments.queue_name(queue)
+    return Parcel(name, arguments.in_place(name, arguments.draft(payload, options)))
 
 
 def checked(then: Iterable[Any], body_bytes_max: int | None) -> tuple[Parcel, ...]:
@@ -69,11 +70,11 @@ def checked(then: Iterable[Any], body_bytes_max: int | None) -> tuple[Parcel, ..
 def drawn(parcels: Iterable[Parcel], of: Submission, kind: int, result: bytes, wall: int,
           new_id: NewId) -> tuple[operations.Parcel, ...]:
     """All that the ack of a message with that result queues, each under its id."""
-    found = [operations.Parcel(parcel.queue, parcel.draft.submission(parcel.draft.id or new_id(), _due(parcel, wall)))
-             for parcel in parcels]
+    found = [_drawn(parcel.queue, parcel.draft, wall, new_id) for parcel in parcels]
     found += carried_on(of, kind, result, wall)
     return tuple(found)
 
 
-def _due(parcel: Parcel, wall: int) -> int:
-    return wall + parcel.draft.delay_ms if parcel.draft.delay_ms else 0
+def _drawn(queue: str, draft: Draft, wall: int, new_id: NewId) -> operations.Parcel:
+    message_id = draft.id if draft.id is not None else new_id(draft.place(queue))
+    return operations.Parcel(queue, draft.submission(message_id, draft.due_at(wall)), draft.options_at(wall))

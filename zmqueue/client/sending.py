@@ -55,8 +55,8 @@ class Sender:
 
     # --- lanes ---
 
-    def submits(self, bucket: int, queue: str) -> Lane:
-        return self._lane(("submit", bucket, queue), lambda: SubmitLane(bucket, queue))
+    def submits(self, bucket: int, queue: str, *, options: bool = False) -> Lane:
+        return self._lane(("submit", bucket, queue, options), lambda: SubmitLane(bucket, queue))
 
     def asks(self, bucket: int) -> Lane:
         return self._lane(("ask", bucket), lambda: AskLane(bucket))
@@ -168,6 +168,7 @@ class Sender:
                    now: float) -> None:
         lane = transmission.lane
         again: list[Item] = []
+        lane.note(reply, transmission.items)
         for index, item in enumerate(transmission.items):
             if index not in refused:
                 if not item.done:

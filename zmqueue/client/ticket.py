@@ -44,12 +44,16 @@ class Result:
 
 
 class Stub:
-    """A request's token, whichever client it is asked after by. Equal to any of the same token."""
+    """A request's token, whichever client it is asked after by. Equal to any of the same token.
 
-    __slots__ = ("token",)
+    `duplicate`: what was submitted was not stored, because another message has its `unique` key: this is its ticket.
+    """
+
+    __slots__ = ("duplicate", "token")
 
     def __init__(self, token: str) -> None:
         self.token = token
+        self.duplicate = False
 
     def __repr__(self) -> str:
         return f"Ticket({self.token!r})"

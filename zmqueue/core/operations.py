@@ -375,6 +375,16 @@ def unique_digest(queue: str, options: Options) -> bytes:
     return digest("\0".join((queue, options.group, options.unique)).encode())
 
 
+def place_of_key(queue: str, options: Options) -> int | None:
+    """The place, 0..65535, of a message that has a `group`, else of one that has a `unique` key: all that share it lie
+    in one bucket. None: the message may lie anywhere."""
+    if options.group:
+        return int.from_bytes(group_digest(queue, options.group)[:2], "big")
+    if options.unique:
+        return int.from_bytes(unique_digest(queue, options)[:2], "big")
+    return None
+
+
 def group_digest(queue: str, group: str) -> bytes:
     """16 bytes for a group of a queue."""
     return digest("\0".join((queue, group)).encode())
