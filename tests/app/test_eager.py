@@ -190,6 +190,36 @@ def test_progress_is_told_by_the_context_and_by_what_is_yielded() -> None:
         assert [event.data for event in slowly.submit(3).stream()] == [0, 1, 2, None]
 
 
+def test_what_a_result_queues_runs_where_the_result_holds(app: zmqueue.App) -> None:
+    ran: list[str] = []
+
+    @app.task(attempts=2)
+    def order(number: int) -> str:
+        zmqueue.current().then(mail.to(f"order {number}"), bill.to(number))
+        if zmqueue.current().deliveries == 1:
+            raise ValueError("not yet")
+        return "ordered"
+
+    @app.task(timeout=3.0)
+    async def mail(text: str) -> None:
+        await asyncio.sleep(0)
+        ran.append(text)
+        zmqueue.current().then(bill.to(0))
+
+    @app.task
+    def bill(number: int) -> None:
+        ran.append(f"bill {number}")
+
+    with app.eager() as eager:
+        assert order.submit(7).result() == "ordered"
+        assert ran == ["order 7", "bill 7", "bill 0"]
+        ran.clear()
+        asyncio.run(order.aio.submit(8))  # type: ignore[arg-type]
+        assert ran == ["order 8", "bill 8", "bill 0"] and len(eager.requests) == 8
+        with pytest.raises(ValidationError):
+            bill.to("many")  # type: ignore[arg-type]
+
+
 # --- what cannot be a task -------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zmqueue.aio.message import Message as AsyncMessage
 from zmqueue.client.executors import Work, telling
+from zmqueue.client.parcels import Parcel
 
 if TYPE_CHECKING:
     from zmqueue.app.task import Task
@@ -21,11 +22,12 @@ class Context:
     other processes, which have no lease to speak for.
     """
 
-    __slots__ = ("message", "task")
+    __slots__ = ("message", "parcels", "task")
 
     def __init__(self, task: Task[Any, Any, Any], message: Message | AsyncMessage | Work) -> None:
         self.task = task
         self.message = message
+        self.parcels: list[Parcel] = []                  # what is queued with the result
 
     @property
     def token(self) -> str:
@@ -61,6 +63,13 @@ class Context:
     def error(self) -> str:
         """What went wrong in the delivery before; empty at the first."""
         return self.message.error
+
+    def then(self, *parcels: Parcel) -> None:
+        """Queue these if and only if this run's result holds: `current().then(other.to(...))`, or `zmqueue.to(...)`.
+
+        Where the run fails, or its result comes too late because somebody else has the message, none of them is.
+        """
+        self.parcels.extend(parcels)
 
     def progress(self, data: object) -> None:
         """Tell those who follow the request (`ticket.stream()`) how far it is: ordered, and stored before the result.

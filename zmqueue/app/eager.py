@@ -10,7 +10,8 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
@@ -18,7 +19,9 @@ from zmqueue.app.running import AsyncDispatch, through
 from zmqueue.app.task import TASK_HEADER
 from zmqueue.client import arguments, payloads
 from zmqueue.client.arguments import BatchOptions, SubmitOptions
-from zmqueue.client.executors import Declined, End, Outcome, Work, failure, telling
+from zmqueue.client.calls import Draft
+from zmqueue.client.executors import Declined, End, Outcome, Work, failure, success, telling
+from zmqueue.client.parcels import Parcel
 from zmqueue.client.streaming import Event
 from zmqueue.client.ticket import Result, Status, Stub
 from zmqueue.core.ids import PLACES, RANDOM_BYTES, make_id, parse_token, token_of
@@ -28,6 +31,8 @@ from zmqueue.errors import RequestFailed, ResultTimeout, UnknownToken, ZmqueueEr
 
 if TYPE_CHECKING:
     from zmqueue.app.app import App
+
+Ran = tuple[str, Sequence[Parcel]]
 
 ATTEMPTS = Agreed().deliveries_max
 
@@ -65,11 +70,13 @@ class Eager:
     # --- as a client ---
 
     def submit(self, queue: str, payload: object, **options: Unpack[SubmitOptions]) -> Stub:
-        """Run it, now, to its end."""
-        task = self._app.tasks.get((options.get("headers") or {}).get(TASK_HEADER, ""))
-        if task is None or not task.is_async:
-            return through(self.submit_async(queue, payload, options))
-        return _run(lambda: self.submit_async(queue, payload, options))
+        """Run it, now, to its end, and what its result queues."""
+        token, parcels = self._now(*_drafted(queue, payload, options))
+        waiting = deque(parcels)
+        while waiting:
+            parcel = waiting.popleft()
+            waiting.extend(self._now(parcel.queue, parcel.draft)[1])
+        return Stub(token)
 
     def submit_many(self, queue: str, payloads: Iterable[object], **options: Unpack[BatchOptions]) -> list[Stub]:
         """Run them, one after the other."""
@@ -117,38 +124,42 @@ class Eager:
     # --- inside ---
 
     async def submit_async(self, queue: str, payload: object, options: SubmitOptions) -> Stub:
-        """Run it, now, to its end; awaits what a coroutine task awaits."""
-        arguments.known("submit", options, SubmitOptions)
-        draft = arguments.draft(payload, options)
+        """Run it, now, to its end, and what its result queues; awaits what a coroutine task awaits."""
+        token, parcels = await self._one(*_drafted(queue, payload, options))
+        waiting = deque(parcels)
+        while waiting:
+            parcel = waiting.popleft()
+            _, more = await self._one(parcel.queue, parcel.draft)
+            waiting.extend(more)
+        return Stub(token)
+
+    def _now(self, queue: str, draft: Draft) -> Ran:
+        task = self._app.tasks.get(dict(draft.headers).get(TASK_HEADER, ""))
+        if task is None or not task.is_async:
+            return through(self._one(queue, draft))
+        return _run(lambda: self._one(queue, draft))
+
+    async def _one(self, queue: str, draft: Draft) -> Ran:
+        """-> its token, and what its result queues."""
         token = token_of(draft.id or make_id(time.time_ns() // 1_000_000, os.getpid() % PLACES,
-                                                     os.urandom(RANDOM_BYTES)))
+                                             os.urandom(RANDOM_BYTES)))
         if token in self.requests:                       # submitted again with the same id: it is one request
-            return Stub(token)
+            return token, ()
         encoded = payloads.Encoded(draft.kind, draft.payload)
-        work = Work(payloads.decode(draft.kind, draft.payload), token, arguments.queue_name(queue),
-                    dict(draft.headers), priority=draft.priority, attempts=draft.attempts or ATTEMPTS, encoded=encoded)
+        work = Work(payloads.decode(draft.kind, draft.payload), token, queue, dict(draft.headers),
+                    priority=draft.priority, attempts=draft.attempts or ATTEMPTS, encoded=encoded)
         told: list[tuple[int, object]] = []
         end = await self._perform(work, told)
         while isinstance(end, Outcome) and end.how is How.NACK and work.deliveries < work.attempts:
             work = replace(work, deliveries=work.deliveries + 1, fencing=work.fencing + 1, error=end.error)
             end = await self._perform(work, told)
         self.requests[token] = Ended(work, end, told)
-        for parcel in end.then if isinstance(end, Outcome) else ():
-            await self._carry(parcel)
-        return Stub(token)
-
-    async def _carry(self, parcel: Parcel) -> None:
-        """Run what an ack queues, now as well."""
-        draft = parcel.draft
-        options: SubmitOptions = {"headers": dict(draft.headers), "priority": draft.priority}
-        if draft.id is not None:
-            options["id"] = token_of(draft.id)
-        await self.submit_async(parcel.queue, payloads.decode(draft.kind, draft.payload), options)
+        return token, end.then if isinstance(end, Outcome) else ()
 
     async def _perform(self, work: Work, told: list[tuple[int, object]]) -> End:
         mark = telling.set(lambda data: told.append((work.fencing, payloads.decode(*payloads.encode(data)))))
         try:
-            return Outcome(How.ACK, *payloads.encode(await self._handler(work)))
+            return success(await self._handler(work))
         except (Exception, SystemExit) as error:
             return failure(error)
         finally:
@@ -195,13 +206,18 @@ class AsyncEager:
         return self._eager.status(token)
 
 
-def _run(make: Callable[[], Coroutine[Any, Any, Stub]]) -> Stub:
+def _drafted(queue: str, payload: object, options: SubmitOptions) -> tuple[str, Draft]:
+    arguments.known("submit", options, SubmitOptions)
+    return arguments.queue_name(queue), arguments.draft(payload, options)
+
+
+def _run(make: Callable[[], Coroutine[Any, Any, Ran]]) -> Ran:
     """Run it in a loop of its own; where one runs here already, in a thread beside it."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(make())
-    found: list[Stub] = []
+    found: list[Ran] = []
     errors: list[BaseException] = []
 
     def run() -> None:

@@ -28,6 +28,7 @@ from zmqueue.app.signature import Arguments
 from zmqueue.app.task import SIGNATURE_HEADER, TASK_HEADER, Task
 from zmqueue.client.executors import Choosing, Handler, Work, exhaust, pack, telling
 from zmqueue.client.leased import Leased
+from zmqueue.client.parcels import Ack
 from zmqueue.client.payloads import Encoded
 from zmqueue.core.ids import drawn_at, parse_token
 from zmqueue.errors import GiveBack, Reject
@@ -52,7 +53,7 @@ class Dispatch(Choosing):
     def __init__(self, app: App) -> None:
         self._app = app
 
-    def __call__(self, work: Message) -> Encoded:
+    def __call__(self, work: Message) -> Encoded | Ack:
         return run(find(self._app, work), work)
 
     def apart(self, message: Leased) -> Handler:
@@ -65,7 +66,7 @@ class Apart:
 
     task: AnyTask
 
-    def __call__(self, work: Work) -> Encoded:
+    def __call__(self, work: Work) -> Encoded | Ack:
         return run(self.task, work)
 
 
@@ -76,7 +77,7 @@ class AsyncDispatch:
         self._app = app
         self._pool = pool
 
-    async def __call__(self, work: Message) -> Encoded:
+    async def __call__(self, work: Message) -> Encoded | Ack:
         task = find(self._app, work)
         if task.is_async:
             return await run_async(task, work)
@@ -135,26 +136,27 @@ def _told(error: ValidationError) -> str:
 # --- a run -----------------------------------------------------------------------------------------------------------
 
 
-def run(task: AnyTask, work: Message) -> Encoded:
+def run(task: AnyTask, work: Message) -> Encoded | Ack:
     """Run a plain task on a message, within its middleware."""
     return through(_perform(task, work, _yielded if task.yields else _called, _hooked))
 
 
-async def run_async(task: AnyTask, work: Message) -> Encoded:
+async def run_async(task: AnyTask, work: Message) -> Encoded | Ack:
     """Run a coroutine task on a message, within its middleware."""
     return await _perform(task, work, _yielded_async if task.yields else _awaited, middleware.call_async)
 
 
 async def _perform(task: AnyTask, work: Message,
                    invoke: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Awaitable[Any]],
-                   hook: Callable[..., Awaitable[None]]) -> Encoded:
+                   hook: Callable[..., Awaitable[None]]) -> Encoded | Ack:
     """Written once for both kinds: what is awaited is either real, or has ended when it is awaited."""
     args, kwargs = read(task, work)
     context = Context(task, work)
     mark = running.set(context)
     try:
         called = functools.partial(invoke, task.function, args, kwargs)
-        return task.wrap(await _within(task, context, called, hook))
+        result = task.wrap(await _within(task, context, called, hook))
+        return Ack(result, context.parcels) if context.parcels else result
     except GiveBack:
         raise
     except (Exception, SystemExit) as error:

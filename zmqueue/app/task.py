@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
 from zmqueue.app import middleware
 from zmqueue.app.signature import Arguments, Signature
 from zmqueue.app.tickets import TaskTicket
-from zmqueue.client import arguments
+from zmqueue.client import arguments, parcels
 from zmqueue.client.arguments import BatchOptions, SubmitOptions
+from zmqueue.client.parcels import Parcel
 from zmqueue.client.payloads import Encoded, Reader
 from zmqueue.client.ticket import Result
 from zmqueue.core.operations import Kind
@@ -91,6 +92,16 @@ class Task(Generic[P, C, R]):
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
         """A call for `submit_many`; raises as `submit` does where the arguments are wrong."""
         return self._call(args, kwargs)
+
+    def to(self, *args: P.args, **kwargs: P.kwargs) -> Parcel:
+        """A call for an ack to queue, if and only if it holds: `zmqueue.current().then(task.to(...))` in another task.
+
+        Raises as `submit` does where the arguments are wrong. The task's option `timeout` does not count here.
+        """
+        call = self.call(*args, **kwargs)
+        options: SubmitOptions = self._options | {"headers": self._headers(1)}
+        options.pop("timeout", None)
+        return parcels.to(self.queue, call.body, **options)
 
     def submit_many(self, calls: Iterable[Call | tuple[Any, ...]]) -> list[TaskTicket[R]]:
         """Submit many calls of it, as `Client.submit_many`: each is what `call(...)` gave, or a tuple of arguments.
