@@ -95,9 +95,9 @@ class Pair(Node):
         self.call(Submit(self.request(), bucket, "jobs", (self.message(1_000 + self.number, bucket),)))
         return self.lease("jobs")[0]
 
-    def lease(self, queue: str) -> tuple[Grant, ...]:
+    def lease(self, queue: str, most: int = 100) -> tuple[Grant, ...]:
         self.leases += 1
-        granted = self.call(Lease(self.request(), queue, 100, b"s" * 16, self.leases, 0))
+        granted = self.call(Lease(self.request(), queue, most, b"s" * 16, self.leases, 0))
         assert isinstance(granted, Granted)
         return granted.grants
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zmqueue.core.checks import check_queue, submission_fault
-from zmqueue.core.choosing import GENERATION, bytes_of, options_fault
-from zmqueue.core.ids import ID_BYTES, bucket_of, is_id, places_of
+from zmqueue.core.choosing import GENERATION, bytes_of, parcel_fault
 from zmqueue.core.office import Office, Refusal
-from zmqueue.core.operations import How, Parcel, Settle
+from zmqueue.core.operations import How, Settle
 from zmqueue.core.packets import Code
 
 Faults = dict[int, tuple[int, str]]
@@ -55,30 +53,9 @@ def _fault(settle: Settle, office: Office) -> tuple[int, str] | None:
             1 for parcel in settle.then if not parcel.part):
         return Code.BAD_REQUEST, "the ack queues one message twice: each has an id of its own (client.new_id())"
     for number, parcel in enumerate(settle.then):
-        if fault := _parcel_fault(parcel, office):
+        if fault := parcel_fault(parcel, office):
             return fault[0], f"then[{number}]: {fault[1]}"
     size = sum(len(parcel.message.payload) for parcel in settle.then)
     if full := office.disk_full(size, len(settle.then)):
         return Code.DISK_FULL, full
     return None
-
-
-def _parcel_fault(parcel: Parcel, office: Office) -> tuple[int, str] | None:
-    message, buckets = parcel.message, office.settings.buckets
-    if not is_id(message.id) or (parcel.part and not is_id(parcel.part)):
-        return Code.BAD_REQUEST, (f"an id has {ID_BYTES} bytes and begins with its version, 1; this has "
-                                  f"{len(message.id)}: {message.id[:ID_BYTES].hex()}: draw it with client.new_id()")
-    if parcel.part:
-        return None
-    try:
-        check_queue(parcel.queue, office.limits)
-    except Refusal as refusal:
-        return refusal.code, refusal.text
-    bucket = bucket_of(message.id, buckets)
-    latest = office.wall + office.limits.delay_ms_max
-    fault = submission_fault(message, bucket, *places_of(bucket, buckets), latest, office.settings.body_bytes_max,
-                             office.limits)
-    if fault is None and parcel.options is not None and (
-            text := options_fault(message, parcel.options, office.wall, office.limits)):
-        return Code.BAD_REQUEST, text
-    return fault

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from zmqueue.core.checks import Fault
-from zmqueue.core.limits import Limits
+from zmqueue.core.checks import Fault, check_queue, submission_fault
+from zmqueue.core.ids import ID_BYTES, bucket_of, is_id, places_of
+from zmqueue.core.joins import PARTS_MAX
 from zmqueue.core.office import Office, Refusal
-from zmqueue.core.operations import NO_OPTIONS, Options, Scope, Submission
+from zmqueue.core.operations import NO_OPTIONS, Options, Parcel, Scope, Submission
 from zmqueue.core.packets import Code, Submit
 from zmqueue.core.policies import Policy, problem_of
 
@@ -42,7 +43,7 @@ def choose(packet: Submit, office: Office, faults: list[Fault]) -> Choice:
         if index in faulty:
             continue
         options = said.get(index, NO_OPTIONS)
-        if fault := options_fault(message, options, wall, office.limits):
+        if fault := options_fault(message, options, office):
             faults.append((index, Code.BAD_REQUEST, fault))
             continue
         if (complete := completed(message, options, policy, wall)) is not None:
@@ -60,8 +61,9 @@ def completed(message: Submission, options: Options | None, policy: Policy, wall
     return None if options == NO_OPTIONS else options
 
 
-def options_fault(message: Submission, options: Options, wall: int, limits: Limits) -> str:
+def options_fault(message: Submission, options: Options, office: Office) -> str:
     """What is wrong with one message's options; "": nothing."""
+    wall, limits = office.wall, office.limits
     latest = wall + limits.delay_ms_max
     if not 0 <= options.expires <= latest:
         return (f"expires at {options.expires} ms since 1970; allowed are 0 (never) to {latest}, which is "
@@ -83,7 +85,45 @@ def options_fault(message: Submission, options: Options, wall: int, limits: Limi
                                ("deadline", options.deadline, limits.keep_ms_max)):
         if not 0 <= number <= most:
             return f"{name} is {number}; 0 (as the queue says) to {most:,} are allowed"
+    if options.awaits is not None and (text := _join_fault(message, options, options.awaits.parts, office)):
+        return text
     return problem_of(options.backoff) if options.backoff is not None else ""
+
+
+def _join_fault(message: Submission, options: Options, parts: Sequence[Parcel], office: Office) -> str:
+    if not 1 <= len(parts) <= PARTS_MAX:
+        return f"a join of {len(parts):,} parts; 1 to {PARTS_MAX:,} are allowed: join joins"
+    if message.due or options.unique:
+        return "a join has no delay and no unique key: it is due when its parts are done, and one by its id"
+    if len({part.message.id for part in parts}) != len(parts):
+        return "a join awaits one message twice: each part has an id of its own (client.new_id())"
+    for number, part in enumerate(parts):
+        if part.part or (part.options is not None and part.options.awaits is not None):
+            return f"parts[{number}] is a join itself: let the last of its parts be one of this"
+        if fault := parcel_fault(part, office):
+            return f"parts[{number}]: {fault[1]}"
+    return ""
+
+
+def parcel_fault(parcel: Parcel, office: Office) -> tuple[int, str] | None:
+    """What is wrong with a message that is to be forwarded: (code, text); None: nothing."""
+    message, buckets = parcel.message, office.settings.buckets
+    if not is_id(message.id) or (parcel.part and not is_id(parcel.part)):
+        return Code.BAD_REQUEST, (f"an id has {ID_BYTES} bytes and begins with its version, 1; this has "
+                                  f"{len(message.id)}: {message.id[:ID_BYTES].hex()}: draw it with client.new_id()")
+    if parcel.part:
+        return None
+    try:
+        check_queue(parcel.queue, office.limits)
+    except Refusal as refusal:
+        return refusal.code, refusal.text
+    bucket = bucket_of(message.id, buckets)
+    latest = office.wall + office.limits.delay_ms_max
+    fault = submission_fault(message, bucket, *places_of(bucket, buckets), latest, office.settings.body_bytes_max,
+                             office.limits)
+    if fault is None and parcel.options is not None and (text := options_fault(message, parcel.options, office)):
+        return Code.BAD_REQUEST, text
+    return fault
 
 
 _SCOPES = frozenset(Scope)
@@ -91,4 +131,5 @@ _SCOPES = frozenset(Scope)
 
 def bytes_of(options: Sequence[Options]) -> int:
     """What options add to the bytes of a request, about."""
-    return sum(64 + 4 * (len(each.group) + len(each.unique)) for each in options)
+    return sum(64 + 4 * (len(each.group) + len(each.unique)) for each in options) + sum(
+        64 + len(part.message.payload) for each in options if each.awaits is not None for part in each.awaits.parts)

@@ -7,9 +7,10 @@ from msgspec.structs import replace
 from zmqueue.core.checks import Fault, age_fault, check_submit
 from zmqueue.core.choosing import Choice, bytes_of, choose, gives_options
 from zmqueue.core.ids import drawn_at
+from zmqueue.core.joins import numbered
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.office import Refusal
-from zmqueue.core.operations import UNIQUE_PREFIX, Submission, Submitted, messages_of, unique_lock
+from zmqueue.core.operations import UNIQUE_PREFIX, Options, Submission, Submitted, messages_of, unique_lock
 from zmqueue.core.packets import Code, Confirmed, Submit
 from zmqueue.core.policies import Policy
 from zmqueue.core.waiting import Answering
@@ -76,7 +77,7 @@ class Intake:
             office.will_write(size, len(messages))
             if any(message.due for message in messages):
                 messages = self._without_past_dues(messages)
-            chosen = tuple((index, choice[message.id]) for index, message in enumerate(messages)
+            chosen = tuple((index, self._numbered(choice[message.id])) for index, message in enumerate(messages)
                            if message.id in choice)
             operation = Submitted(ledger.replica.at(now), packet.queue, messages, chosen)
             seq = ledger.append(operation, messages_of(operation), now)
@@ -87,6 +88,10 @@ class Intake:
         answer = Answering(office, client, confirmed, size)
         ledger.waiting.add(answer, now, seq=seq, rid=ledger.replica.barrier() if faults or known else None,
                            enough=len(faults) < len(packet.messages))
+
+    def _numbered(self, options: Options) -> Options:
+        """A join's parts leave by this bucket's outbox."""
+        return numbered(options, self._ledger.replica.generation, self._office.settings.buckets)
 
     def _within_limits(self, packet: Submit, policy: Policy, messages: tuple[Submission, ...], faults: list[Fault],
                        now: float) -> tuple[tuple[Submission, ...], int]:

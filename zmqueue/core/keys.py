@@ -16,6 +16,7 @@ All numbers are big-endian. A queue's name holds no zero byte, so a zero byte en
     EVENTS                     copy | id | index, u32
     OUTBOX                     copy | target bucket, u16 | generation, u32 | number, u64
     LINKS                      copy | "s" (sent) or "t" (taken) | other bucket, u16 | generation, u32
+                               copy | "j" | id of a join | id of a part that it awaits
 """
 
 from __future__ import annotations
@@ -118,6 +119,16 @@ def in_outbox_key(key: bytes) -> tuple[int, int, int]:
 def outbox_prefix(prefix: bytes, target: int, generation: int) -> bytes:
     """What the OUTBOX keys of one link begin with."""
     return outbox_key(prefix, target, generation, 0)[:-_ORDER.size]
+
+
+def awaited_prefix(prefix: bytes, join: bytes) -> bytes:
+    """What the LINKS keys of a join begin with, one for each part that it awaits."""
+    return prefix + b"j" + join
+
+
+def awaited_key(prefix: bytes, join: bytes, part: bytes) -> bytes:
+    """Where it stands that a join awaits a part."""
+    return awaited_prefix(prefix, join) + part
 
 
 def sent_key(prefix: bytes, target: int, generation: int) -> bytes:

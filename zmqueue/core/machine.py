@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import assert_never
 from zlib import crc32
 
-from zmqueue.core import groups, keys, letters, outbox
+from msgspec.structs import replace
+
+from zmqueue.core import groups, joins, keys, letters, outbox
 from zmqueue.core.operations import (
     Batch,
     Cancelled,
@@ -131,7 +133,11 @@ class Machine(Steps):
         writer, options = BodyWriter(queue), dict(chosen)
         for index, message in enumerate(messages):
             order, key, crc = first + index, self._prefix + message.id, crc32(message.id)
-            own = options.get(index)
+            own, submission = options.get(index), message
+            if own is not None and own.awaits is not None:
+                message = replace(message, due=joins.NEVER)
+                joins.begin(self, message.id, own.awaits)
+                own = replace(own, awaits=None)
             state = State.DELAYED if message.due else State.READY
             self.arrive(queue, state, 1)
             self.stand(state, (crc,))
@@ -140,7 +146,7 @@ class Machine(Steps):
                 record = Record(state, queue, message.priority, order, message.attempts)
                 self._place_new(key, record, message, crc)
                 continue
-            self.tables.put(Table.BODIES, key, writer.special_row(order, message, own))
+            self.tables.put(Table.BODIES, key, writer.special_row(order, submission, own))
             record = self._special_record(queue, order, message, own, at)
             self.new_record()
             self._place_new(key, record, message, crc)
@@ -190,6 +196,8 @@ class Machine(Steps):
         for batch in operation.batches:
             self._submitted(order, batch, operation.at)
             order += len(batch.messages)
+        for join, part in operation.arrived:
+            joins.arrived(self, join, part)
 
     # --- leases ---
 
@@ -388,6 +396,7 @@ class Machine(Steps):
             self.take_row(Table.EVENTS, keys.event_key(self._prefix, key[keys.COPY_BYTES:], index))
         if record.group and record.state is State.DEAD:
             groups.thrown_away(self, key, record)
+        joins.forgotten(self, key[keys.COPY_BYTES:])
 
 
 class _Rules:

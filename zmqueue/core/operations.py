@@ -100,6 +100,15 @@ class Options(msgspec.Struct, array_like=True, frozen=True, gc=False):
     keep: int = 0                          # ms that its result is kept
     deadline: int = 0                      # ms that one delivery may work on it
     backoff: Backoff | None = None         # how long it rests after a failure
+    awaits: Awaits | None = None           # it is a join: ready when its parts are done
+
+
+class Awaits(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What a join awaits (`joins`). The primary that writes it into its log says how the parts are numbered."""
+
+    parts: tuple[Parcel, ...]
+    generation: int = 0                    # of the join's bucket
+    buckets: int = 0                       # of the cluster
 
 
 NO_OPTIONS = Options()

@@ -14,6 +14,7 @@ from zmqueue.core import outbox
 from zmqueue.core.choosing import completed
 from zmqueue.core.forwarding import Post
 from zmqueue.core.intake import Intake
+from zmqueue.core.joins import numbered
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.office import Office, Refusal
 from zmqueue.core.operations import (
@@ -170,6 +171,8 @@ class _Picking:
                 if lock in known or self._ledger.machine.holder(lock[UNIQUE_PREFIX:], self._at):
                     continue
                 known.add(lock)
+            if options is not None:
+                options = numbered(options, self._ledger.replica.generation, self._ledger.office.settings.buckets)
             known.add(message.id)
             found.append((replace(message, due=0) if 0 < message.due <= self._wall else message, options))
         return found
