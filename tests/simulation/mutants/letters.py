@@ -53,11 +53,11 @@ def letters_in_hand_are_requeued(patch: pytest.MonkeyPatch) -> None:
 
 
 LETTERS = [
-    mutant(repeats_mean_the_next_death, "D-letters", schedule="repeated_requeue"),
-    mutant(sweeps_do_not_say_which_death, "D-letters", schedule="swept_while_nodes_die"),
-    mutant(pages_begin_one_too_late, "D-letters", schedule="letters_page_by_page"),
+    mutant(repeats_mean_the_next_death, "Q7", schedule="repeated_requeue"),
+    mutant(sweeps_do_not_say_which_death, "Q7", schedule="swept_while_nodes_die"),
+    mutant(pages_begin_one_too_late, "Q7", schedule="letters_page_by_page"),
     mutant(searches_do_not_wait_for_the_barrier, "R10", schedule="search_at_one_who_may_be_deposed"),
-    mutant(letters_laid_down_are_not_listed, "D-letters", schedule="letter_of_a_lost_session"),
-    mutant(letters_do_not_rest, "D-letters", schedule="letter_in_hand_in_vain"),
-    mutant(letters_in_hand_are_requeued, "D-letters", schedule="letter_requeued_beneath_a_hand"),
+    mutant(letters_laid_down_are_not_listed, "Q7", schedule="letter_of_a_lost_session"),
+    mutant(letters_do_not_rest, "Q7", schedule="letter_in_hand_in_vain"),
+    mutant(letters_in_hand_are_requeued, "Q7", schedule="letter_requeued_beneath_a_hand"),
 ]
