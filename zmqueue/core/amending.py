@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from zmqueue.core import policies
+from zmqueue.core import policies, schedules
 from zmqueue.core.changes import (
     ZONE_CHARACTERS_MAX,
     BucketAdopted,
@@ -19,6 +19,8 @@ from zmqueue.core.changes import (
     MemberOut,
     QueueDeclared,
     QueueRemoved,
+    ScheduleDeclared,
+    ScheduleRemoved,
 )
 from zmqueue.core.effects import Effects
 from zmqueue.core.names import QUEUE_NAME_CHARACTERS_MAX, QUEUE_NAME_RULE, is_queue_name
@@ -106,6 +108,11 @@ def holds(state: ClusterState, change: Change) -> bool:
             return found is not None and found[2] == policy
         case QueueRemoved(name):
             return state.declared(name) is None
+        case ScheduleDeclared(name, _, entry):
+            found = state.scheduled(name)
+            return found is not None and found[2] == entry
+        case ScheduleRemoved(name):
+            return state.scheduled(name) is None
         case _:
             return False
 
@@ -130,6 +137,8 @@ def objection(state: ClusterState, change: Change) -> str:
             return _no_member(number) if member is None else _against_change(state, member, change)
         case QueueDeclared() | QueueRemoved():
             return _against_declaration(state, change)
+        case ScheduleDeclared() | ScheduleRemoved():
+            return _against_schedule(state, change)
         case _:
             return "this is no change that an operator asks for: nodes see to it themselves"
 
@@ -192,6 +201,16 @@ def _against_declaration(state: ClusterState, change: QueueDeclared | QueueRemov
         return (f"{len(state.queues):,} queues are declared, and that is the limit: queues that need nothing special "
                 "need no declaration; undeclare some")
     return policies.objection(change.policy)
+
+
+def _against_schedule(state: ClusterState, change: ScheduleDeclared | ScheduleRemoved) -> str:
+    if state.scheduled_since(change.name) != change.since:
+        return f"schedule {change.name!r} has been declared, or changed, since it was looked at: look again"
+    if isinstance(change, ScheduleRemoved):
+        return ""
+    if state.scheduled(change.name) is None and len(state.schedules) >= schedules.SCHEDULES_MAX:
+        return f"there are {len(state.schedules):,} schedules, and that is the limit: remove some"
+    return schedules.objection(change.name, change.entry)
 
 
 def _no_member(number: int) -> str:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import msgspec
 
-from zmqueue.core import policies
+from zmqueue.core import policies, schedules
 from zmqueue.core.names import is_queue_name
 from zmqueue.core.state import (
     DISASTERS_KEPT,
@@ -156,9 +156,27 @@ class QueueRemoved(msgspec.Struct, array_like=True, frozen=True, tag=13):
     since: int
 
 
+class ScheduleDeclared(msgspec.Struct, array_like=True, frozen=True, tag=14):
+    """There is this schedule, whether there was one of its name or not. A user's word.
+
+    `since` is `ClusterState.scheduled_since` of the state that was looked at.
+    """
+
+    name: str
+    since: int
+    entry: bytes                           # `schedules.encode`
+
+
+class ScheduleRemoved(msgspec.Struct, array_like=True, frozen=True, tag=15):
+    """The schedule is withdrawn: no tick fires from then on. What was queued stays. A user's word."""
+
+    name: str
+    since: int
+
+
 Change = (MemberJoined | MemberUp | MemberDown | MemberOut | MemberForgotten
           | ReplicaSynced | ReplicaDropped | ReplicaRetired | SettingChanged | BucketAdopted | MemberChanged
-          | QueueDeclared | QueueRemoved)
+          | QueueDeclared | QueueRemoved | ScheduleDeclared | ScheduleRemoved)
 
 
 class Value(msgspec.Struct, array_like=True, frozen=True):
@@ -201,6 +219,8 @@ class _Draft:
         self.adopted: list[tuple[int, int, str]] = []      # what the mark says (C12),
         self.adopted_at = 0                # and when it was said
         self.removed = before.removed
+        self.schedules: dict[str, Declaration] = {declaration[0]: declaration for declaration in before.schedules}
+        self.unscheduled = before.unscheduled
         self.ended: set[int] = set()       # buckets whose term ends whatever else happens (R1)
 
     def fold(self, change: Change) -> None:
@@ -242,6 +262,12 @@ class _Draft:
                 if name in self.queues and self._since(name) == since:
                     del self.queues[name]
                     self.removed = self.epoch
+            case ScheduleDeclared():
+                self._scheduled(change)
+            case ScheduleRemoved(name, since):
+                if name in self.schedules and self.schedules[name][1] == since:
+                    del self.schedules[name]
+                    self.unscheduled = self.epoch
 
     # --- members ---
 
@@ -373,6 +399,15 @@ class _Draft:
         if is_queue_name(name) and not policies.objection(change.policy):
             self.queues[name] = (name, self.epoch, change.policy)
 
+    def _scheduled(self, change: ScheduleDeclared) -> None:
+        name, known = change.name, self.schedules.get(change.name)
+        if change.since != (self.unscheduled if known is None else known[1]) or (known and known[2] == change.entry):
+            return
+        if known is None and len(self.schedules) >= schedules.SCHEDULES_MAX:
+            return
+        if not schedules.objection(name, change.entry):
+            self.schedules[name] = (name, self.epoch, change.entry)
+
     def outcome(self) -> ClusterState:
         """The next state: in normal form (C5), with its terms (R1)."""
         for numbers in self.in_sync:
@@ -383,7 +418,8 @@ class _Draft:
             self.before, epoch=self.epoch, settings=self.settings, members=self._sorted_members(),
             next_number=self.next_number, in_sync=tuple(tuple(sorted(numbers)) for numbers in self.in_sync),
             generations=tuple(self.generations), disasters=self._marks(),
-            queues=tuple(self.queues[name] for name in sorted(self.queues)), removed=self.removed)
+            queues=tuple(self.queues[name] for name in sorted(self.queues)), removed=self.removed,
+            schedules=tuple(self.schedules[name] for name in sorted(self.schedules)), unscheduled=self.unscheduled)
         terms = tuple(
             self.epoch if bucket in self.ended or after.config(bucket) != self.before.config(bucket) else term
             for bucket, term in enumerate(self.before.terms))

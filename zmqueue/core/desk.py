@@ -23,6 +23,7 @@ from zmqueue.core.operations import (
     Delivered,
     Expired,
     Extended,
+    Fired,
     Forgotten,
     Held,
     Leased,
@@ -39,6 +40,7 @@ from zmqueue.core.operations import (
 )
 from zmqueue.core.reception import Reception
 from zmqueue.core.replication import Replica, Role
+from zmqueue.core.ticking import Timekeeper
 from zmqueue.core.wishes import Wishes
 
 
@@ -84,6 +86,7 @@ class Desk:
         self.questions = Questions(self.ledger)
         self.followers = Followers(self.ledger)
         self.wishes = Wishes(self.ledger)
+        self.timekeeper = Timekeeper(self.ledger)
         self.sending = Sending(self.ledger, post)
         self.reception = Reception(self.intake, self.ledger, post)
         self.finding = Finding(self.ledger, hall)
@@ -110,6 +113,7 @@ class Desk:
         self.sending.close()
         self.reception.close()
         self.followers.clear()
+        self.timekeeper.clear()
         self._chores.clear()
         self._forget_at = 0.0
         if self._replica.role is not Role.PRIMARY:
@@ -150,6 +154,8 @@ class Desk:
                 self._cancelled(ids)
             case Expired():
                 self._ended(ids, now)
+            case Fired():
+                self.timekeeper.fired(operation)
             case Progressed():
                 self.followers.changed(ids, now)
             case Requeued() | Purged() | Forgotten():
@@ -218,6 +224,7 @@ class Desk:
             self.endings.take_back(unlocked, Why.EXPIRED, now)
         self.questions.tick(now)
         self.followers.tick(now)
+        self.timekeeper.tick(now)
         self.sending.tick(now)
         self.grants.tick(now)
         if self._idle(Expired):

@@ -15,6 +15,7 @@ import msgspec
 from zmqueue.core.agreement import Agreement, OldDisk, Superseded
 from zmqueue.core.amending import Amending
 from zmqueue.core.ballots import Accept, Accepted, Hello, Join, Nack, Prepare, Promise, StateIs, Want
+from zmqueue.core.changes import ScheduleDeclared
 from zmqueue.core.copies import Copies
 from zmqueue.core.damage import Tally
 from zmqueue.core.effects import Effects
@@ -61,6 +62,7 @@ from zmqueue.core.packets import (
 )
 from zmqueue.core.replication import Replica, Replication, Role
 from zmqueue.core.room import PLENTY, Room
+from zmqueue.core.schedules import NO_ALMANAC, Almanac, unreadable
 from zmqueue.core.scrub import Scrub
 from zmqueue.core.standing import MajorityWatch, survey
 from zmqueue.core.state import Agreed, ClusterState, Status
@@ -113,6 +115,7 @@ class EngineConfig:
     weight: int = 1
     zone: str = ""
     limits: Limits = DEFAULT
+    almanac: Almanac = NO_ALMANAC          # for the schedules of its buckets
 
 
 class Engine:
@@ -377,6 +380,10 @@ class Engine:
                     "as one: upgrade every node first")
             self.effects.send(client, Refused(packet.request, Code.NOT_ALLOWED, text))
             return
+        if isinstance(packet.change, ScheduleDeclared) and (
+                why := unreadable(packet.change.entry, self.config.almanac)):
+            self.effects.send(client, Refused(packet.request, Code.NOT_ALLOWED, why))
+            return
         self._amending.begin(client, packet, self.state, now)
 
     def tick(self, now: float, wall: int) -> None:
@@ -466,6 +473,7 @@ class Engine:
             self.host = Host(number, self.config.incarnation, self._tables, self.effects, copies, self.agreement.want)
             self.scrub = Scrub(self.host, now)
             self.front = Front(self.effects, state, self.config.limits)
+            self.front.office.almanac = self.config.almanac
             self.front.post.me = self.config.id
             self.disk_has(self._room)
             for bucket in range(state.buckets):

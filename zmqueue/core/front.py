@@ -75,6 +75,7 @@ class Front:
         before = self.office.policies
         self.office.settings = state.settings
         self.office.policies = state.policies
+        self.office.schedules = state.entries
         self.office.epoch = state.epoch
         self._state = state
         self.post.agreed(state)

@@ -16,6 +16,8 @@ from zmqueue.core.changes import (
     MemberChanged,
     QueueDeclared,
     QueueRemoved,
+    ScheduleDeclared,
+    ScheduleRemoved,
     SettingChanged,
 )
 from zmqueue.core.state import ClusterState, Member, Status
@@ -23,7 +25,8 @@ from zmqueue.core.state import ClusterState, Member, Status
 GENERATION = 3
 """What this version reads and writes. A node that shows none is of generation 1."""
 
-NEEDED: dict[type[Change], int] = {BucketAdopted: 2, MemberChanged: 2, QueueDeclared: 3, QueueRemoved: 3}
+NEEDED: dict[type[Change], int] = {BucketAdopted: 2, MemberChanged: 2, QueueDeclared: 3, QueueRemoved: 3,
+                                 ScheduleDeclared: 3, ScheduleRemoved: 3}
 """The generation from which on a change is understood, where it is not the first."""
 
 AGREED_FROM = 3

@@ -16,6 +16,7 @@ All numbers are big-endian. A queue's name holds no zero byte, so a zero byte en
     EVENTS                     copy | id | index, u32
     OUTBOX                     copy | target bucket, u16 | generation, u32 | number, u64
     LINKS                      copy | "s" (sent) or "t" (taken) | other bucket, u16 | generation, u32
+                               copy | "c" | digest of a schedule's name, 16 bytes
                                copy | "j" | id of a join | id of a part that it awaits
 """
 
@@ -139,6 +140,11 @@ def sent_key(prefix: bytes, target: int, generation: int) -> bytes:
 def taken_key(prefix: bytes, source: int, generation: int) -> bytes:
     """Where the number of the last message stands that was taken from another bucket's outbox."""
     return prefix + _LINK.pack(b"t", source, generation)
+
+
+def fired_key(prefix: bytes, name: bytes) -> bytes:
+    """Where the last tick of a schedule stands; `name`: the digest of its name."""
+    return prefix + b"c" + name
 
 
 def until_moment(prefix: bytes, moment: int) -> bytes:

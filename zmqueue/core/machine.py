@@ -11,7 +11,7 @@ from zlib import crc32
 
 from msgspec.structs import replace
 
-from zmqueue.core import groups, joins, keys, letters, outbox
+from zmqueue.core import fired, groups, joins, keys, letters, outbox
 from zmqueue.core.operations import (
     Batch,
     Cancelled,
@@ -20,6 +20,7 @@ from zmqueue.core.operations import (
     Erased,
     Expired,
     Extended,
+    Fired,
     Forgotten,
     Forwarded,
     How,
@@ -95,6 +96,11 @@ class Machine(Steps):
                 self._progressed(operation)
             case Forwarded():
                 self._forwarded(seq, operation)
+            case Fired():
+                fired.apply(self, operation)
+                batch = Batch(operation.queue, operation.messages, operation.options)
+                if batch.messages:
+                    self._submitted(keys.order_of(seq, 0), batch, operation.at)
             case Delivered():
                 outbox.delivered(self, operation)
             case _:

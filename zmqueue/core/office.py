@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from zmqueue.core.effects import Effects
 from zmqueue.core.limits import Limits
@@ -12,7 +12,8 @@ from zmqueue.core.policies import DEFAULT, Policy
 from zmqueue.core.quotas import Quotas
 from zmqueue.core.rates import Rates
 from zmqueue.core.room import PLENTY, Room, written_bytes
-from zmqueue.core.state import Agreed
+from zmqueue.core.schedules import NO_ALMANAC, Almanac
+from zmqueue.core.state import Agreed, Schedule
 
 
 class Refusal(Exception):
@@ -25,16 +26,19 @@ class Refusal(Exception):
 
 
 class Office:
-    """Shared by the front and its desks; the front keeps `wall`, `settings`, `policies` and `epoch` up to date."""
+    """Shared by the front and its desks; the front keeps `wall`, `settings`, `policies`, `schedules` and `epoch` up to
+    date."""
 
-    __slots__ = ("asks", "claimed_bytes", "effects", "epoch", "granting_bytes", "limits", "pending", "pending_bytes",
-                 "policies", "quotas", "rates", "room", "settings", "wall")
+    __slots__ = ("almanac", "asks", "claimed_bytes", "effects", "epoch", "granting_bytes", "limits", "pending",
+                 "pending_bytes", "policies", "quotas", "rates", "room", "schedules", "settings", "wall")
 
     def __init__(self, effects: Effects, limits: Limits, settings: Agreed) -> None:
         self.effects = effects
         self.limits = limits
         self.settings = settings
         self.policies: dict[str, Policy] = {}      # of the queues that are declared
+        self.schedules: Mapping[int, Sequence[Schedule]] = {}      # by bucket
+        self.almanac: Almanac = NO_ALMANAC
         self.rates = Rates()       # of what this node applies as primary
         self.quotas: Quotas        # set by the front
         self.epoch = 0

@@ -316,8 +316,22 @@ class Delivered(msgspec.Struct, array_like=True, frozen=True, tag=15, gc=False):
     last: int
 
 
+class Fired(msgspec.Struct, array_like=True, frozen=True, tag=16, gc=False):
+    """A schedule's ticks up to `tick` are dealt with: the messages are those that fire, with options as in Submitted.
+
+    In one entry with the messages, so that each tick is decided once.
+    """
+
+    at: int
+    name: str
+    tick: int                              # wall ms
+    queue: str
+    messages: tuple[Submission, ...] = ()
+    options: Chosen = ()
+
+
 Operation = (Submitted | Leased | Extended | Settled | Returned | Ripened | Forgotten | Expired | Cancelled | Requeued
-             | Purged | Erased | Progressed | Forwarded | Delivered)
+             | Purged | Erased | Progressed | Forwarded | Delivered | Fired)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Operation)
@@ -348,6 +362,8 @@ def messages_of(operation: Operation) -> list[bytes]:
         case Forwarded(batches=batches, arrived=arrived):
             return [taken_lock(operation.source, operation.generation), *(join for join, _ in arrived),
                     *(name for batch in batches for name in _names(batch.queue, batch.messages, batch.options))]
+        case Fired(name=name, queue=queue, messages=messages, options=options):
+            return [schedule_lock(name), *_names(queue, messages, options)]
         case Delivered(target=target, generation=generation):
             return [sent_lock(target, generation)]
         case (Ripened(ids=ids) | Forgotten(ids=ids) | Expired(ids=ids) | Cancelled(ids=ids) | Requeued(ids=ids)
@@ -367,6 +383,11 @@ def taken_lock(source: int, generation: int) -> bytes:
 def sent_lock(target: int, generation: int) -> bytes:
     """The same for what is taken out of the own outbox."""
     return b"sent %d %d" % (target, generation)
+
+
+def schedule_lock(name: str) -> bytes:
+    """The same for what a schedule's next tick is."""
+    return b"fired " + name.encode()
 
 
 _UNIQUE = b"unique"

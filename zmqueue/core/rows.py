@@ -119,6 +119,11 @@ class Rows:
             raise RowMissing(Table.EVENTS, first)
         return [(keys.index_in_event(key), *event_of(value)) for key, value in found]
 
+    def fired(self, name: bytes) -> int:
+        """The last tick of a schedule that was dealt with, wall ms; 0: none was. `name`: the digest of its name."""
+        row = self._view.get(Table.LINKS, keys.fired_key(self._prefix, name))
+        return 0 if row is None else int.from_bytes(row, "big")
+
     # --- many ---
 
     def ready(self, queue: str, start: bytes | None, limit: int) -> list[tuple[bytes, bytes, int]]:

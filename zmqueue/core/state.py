@@ -12,7 +12,8 @@ from functools import cached_property
 
 import msgspec
 
-from zmqueue.core import hashing, policies
+from zmqueue.core import hashing, policies, schedules
+from zmqueue.core.ids import bucket_at
 from zmqueue.core.policies import Policy
 from zmqueue.core.ring import PLACEMENT_VERSION, Place, Ring, Shape, Walk, ring
 
@@ -102,6 +103,10 @@ Declaration = tuple[str, int, bytes]
 """A queue's name, the epoch in which its policy last changed, and the policy (`policies.encode`)."""
 
 
+Schedule = tuple[str, int, schedules.Entry]
+"""A schedule's name, the epoch in which it last changed, and what is agreed for it."""
+
+
 class ClusterState(msgspec.Struct, array_like=True, frozen=True, dict=True):
     """One state of the chain. Compare by value; derived values are computed at first use and kept with the state."""
 
@@ -118,6 +123,9 @@ class ClusterState(msgspec.Struct, array_like=True, frozen=True, dict=True):
     keys: tuple[tuple[str, int, bytes], ...] = ()     # reserved: name, since, key
     disasters: tuple[Disaster, ...] = ()              # oldest first, at most DISASTERS_KEPT
     removed: int = 0                                  # the epoch in which a declaration of a queue was last withdrawn
+
+    schedules: tuple[Declaration, ...] = ()           # by name: name, since, entry (`schedules.encode`)
+    unscheduled: int = 0                              # the epoch in which a schedule was last withdrawn
 
     # --- members ---
 
@@ -252,6 +260,26 @@ class ClusterState(msgspec.Struct, array_like=True, frozen=True, dict=True):
         found = self.declared(queue)
         return self.removed if found is None else found[1]
 
+    # --- schedules ---
+
+    @cached_property
+    def entries(self) -> dict[int, tuple[Schedule, ...]]:
+        """The schedules, by the bucket in which each lies."""
+        found: dict[int, list[Schedule]] = {}
+        for name, since, data in self.schedules:
+            bucket = bucket_at(schedules.place_of_name(name), self.buckets)
+            found.setdefault(bucket, []).append((name, since, schedules.decode(data)))
+        return {bucket: tuple(entries) for bucket, entries in found.items()}
+
+    def scheduled(self, name: str) -> Declaration | None:
+        """What is agreed for the schedule of that name; None: there is none."""
+        return next((declaration for declaration in self.schedules if declaration[0] == name), None)
+
+    def scheduled_since(self, name: str) -> int:
+        """What names the schedule, or that there is none: as `declared_since` of queues (C8)."""
+        found = self.scheduled(name)
+        return self.unscheduled if found is None else found[1]
+
     @property
     def placement_known(self) -> bool:
         """False where another placement function was agreed: this node votes, and serves no bucket (C6)."""
@@ -326,6 +354,9 @@ def _check(state: ClusterState) -> None:
     names = [name for name, _, _ in state.queues]
     if names != sorted(set(names)):
         raise msgspec.ValidationError("queues stand in the order of their names, and each once")
+    names = [name for name, _, _ in state.schedules]
+    if names != sorted(set(names)):
+        raise msgspec.ValidationError("schedules stand in the order of their names, and each once")
     if not all(in_sync and set(in_sync) <= set(numbers) for in_sync in state.in_sync):
         raise msgspec.ValidationError("an in-sync set is not empty, and of members")
 

@@ -24,6 +24,7 @@ from zmqueue.node.sockets import AddressInUse, Sockets, bind, common
 from zmqueue.settings import Settings
 from zmqueue.store import Directory, LmdbStore, StoreError, open_directory
 from zmqueue.store.reserve import RESERVE_BYTES, RESERVE_BYTES_MIN
+from zmqueue.timetable import Timetable
 
 log = logging.getLogger("zmqueue.node")
 
@@ -156,7 +157,8 @@ class Node:
         config = EngineConfig(
             id=run.id, incarnation=run.incarnation, nonce=run.nonce, endpoint=self._endpoint,
             heartbeats=str(reachable.at(heartbeat_port)), jitter=chance(), seeds=self._join,
-            found=self._settings.agreed() if self._found else None, weight=self._weight, zone=self._zone)
+            found=self._settings.agreed() if self._found else None, weight=self._weight, zone=self._zone,
+            almanac=Timetable())
         if not has_cluster and not self._found:
             log.info("node %s waits for a seed to take it in: %s", run.id, ", ".join(self._join))
         self._loop = Loop(files, config, sockets, publisher, context)

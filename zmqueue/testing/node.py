@@ -28,6 +28,7 @@ from zmqueue.testing.clock import LocalClock
 from zmqueue.testing.disk import Disk, DiskSpeed, Image, Label
 from zmqueue.testing.failpoints import Death, Failpoint, Fuse
 from zmqueue.testing.media import Medium
+from zmqueue.timetable import Timetable
 
 if TYPE_CHECKING:
     from zmqueue.testing.cluster import VirtualCluster
@@ -179,7 +180,7 @@ class VirtualNode:
         return EngineConfig(
             id=self.id, incarnation=self.incarnation, nonce=self.nonce, endpoint=self.endpoint,
             heartbeats=self.heartbeats, seeds=self.seeds, weight=self.weight, zone=self.zone, found=self.found,
-            jitter=self._random.random)
+            jitter=self._random.random, almanac=Timetable())
 
     def crash(self) -> None:
         """The process dies; the disk forgets what was not synced."""
