@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zmqueue.app.context import Context, current
     from zmqueue.client.arguments import With
     from zmqueue.client.client import Client
+    from zmqueue.client.composing import Chain, Join, chain, join
     from zmqueue.client.executors import Work
     from zmqueue.client.face import ClientStatistics
     from zmqueue.client.finding import Delivery, Found
@@ -70,6 +71,7 @@ __all__ = [
     "BadToken",
     "BodyTooLarge",
     "Busy",
+    "Chain",
     "Client",
     "ClientStatistics",
     "Closed",
@@ -83,6 +85,7 @@ __all__ = [
     "GiveBack",
     "Held",
     "IdTooOld",
+    "Join",
     "LeaseLost",
     "MemberView",
     "MembersView",
@@ -120,7 +123,9 @@ __all__ = [
     "WorkerView",
     "ZmqueueError",
     "aio",
+    "chain",
     "current",
+    "join",
     "to",
 ]
 
@@ -178,6 +183,9 @@ def _home(name: str) -> ModuleType:
         case "Result" | "Status" | "Ticket":
             from zmqueue.client import ticket
             return ticket
+        case "Chain" | "Join" | "chain" | "join":
+            from zmqueue.client import composing
+            return composing
         case "Ack" | "Parcel" | "to":
             from zmqueue.client import parcels
             return parcels

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import weakref
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
@@ -16,6 +16,7 @@ from zmqueue.aio.message import Message
 from zmqueue.aio.ticket import Ticket
 from zmqueue.client.arguments import BatchOptions, SubmitOptions
 from zmqueue.client.collecting import Collecting
+from zmqueue.client.composing import Chain, Join, Until
 from zmqueue.client.errands import Errand
 from zmqueue.client.face import TIMEOUT_S, Face
 from zmqueue.client.finding import Found, Moment, Search, search
@@ -27,6 +28,7 @@ from zmqueue.client.ticket import Result, Status
 from zmqueue.client.transport import JOIN_S
 from zmqueue.client.views import MembersView, QueueView
 from zmqueue.client.wishing import Wish
+from zmqueue.errors import UnknownToken
 
 T = TypeVar("T")
 
@@ -75,6 +77,32 @@ class Client(Face[Ticket, Message]):
         tickets in the order of `payloads`. Raises SubmitManyFailed where some are not confirmed.
         """
         return await self._do(self._to_submit_many(queue, payloads, options))
+
+    async def submit_chain(self, chain: Chain, *, timeout: float | None = None) -> list[Ticket]:
+        """Submit the first step of a chain (`zmqueue.chain`); each step queues the next one with its ack.
+
+        Returns the tickets of all steps; `chain_result` waits for the last. Raises as `submit` does.
+        """
+        return await self._do(self._to_submit_chain(chain, timeout))
+
+    async def submit_join(self, join: Join, *, timeout: float | None = None) -> Ticket:
+        """Submit a join (`zmqueue.join`) and its parts: all of them are accepted, or none. Returns the join's ticket.
+
+        It is "delayed" until its parts are done. Raises as `submit` does.
+        """
+        return await self._do(self._to_submit_join(join, timeout))
+
+    async def chain_result(self, steps: Sequence[Ticket], timeout: float = 30.0, type: Any = None) -> Any:
+        """Wait for the result of the last step of a chain. Raises RequestFailed for the step that failed, and as
+        `result` does."""
+        until, found = Until(steps, timeout), None
+        while (token := until.token) is not None:
+            try:
+                found = await self.result(token, timeout=until.left(), type=type if until.last else None)
+                until.done()
+            except UnknownToken as error:
+                await asyncio.sleep(until.pause(error))
+        return found
 
     # --- asking ---
 

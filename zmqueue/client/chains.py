@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import msgspec
+from msgspec.structs import replace
 
 from zmqueue.core.ids import parse_token, token_of
-from zmqueue.core.operations import Parcel, Submission
+from zmqueue.core.operations import NO_OPTIONS, Options, Parcel, Submission
 
 CHAIN = "zmqueue-chain"
 JOIN = "zmqueue-join"
@@ -26,9 +27,12 @@ class Step(msgspec.Struct, array_like=True, frozen=True):
     queue: str
     token: str
     priority: int = 0
-    delay_ms: int = 0
+    delay_ms: int = 0                      # after the step before
+    due: int = 0                           # wall ms, where no delay is given
     attempts: int = 0
     headers: tuple[tuple[str, str], ...] = ()
+    options: Options = NO_OPTIONS
+    expires_ms: int = 0                    # after the step before
 
 
 class Broken(ValueError):
@@ -64,9 +68,10 @@ def _next_step(message: Submission, header: str, kind: int, result: bytes, wall:
         step, *rest = _steps.decode(header)
     except (msgspec.DecodeError, ValueError) as error:
         raise Broken(token_of(message.id), str(error)) from None
+    options = replace(step.options, expires=wall + step.expires_ms) if step.expires_ms else step.options
     return Parcel(step.queue, Submission(
-        _id(message, step.token), result, kind, step.priority, wall + step.delay_ms if step.delay_ms else 0,
-        (*chain_header(rest), *step.headers), step.attempts))
+        _id(message, step.token), result, kind, step.priority, wall + step.delay_ms if step.delay_ms else step.due,
+        (*chain_header(rest), *step.headers), step.attempts), options if options != NO_OPTIONS else None)
 
 
 def _id(message: Submission, token: str) -> bytes:

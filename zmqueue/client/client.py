@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
 from zmqueue.client.arguments import BatchOptions, SubmitOptions
 from zmqueue.client.collecting import Collecting
+from zmqueue.client.composing import Chain, Join, Until
 from zmqueue.client.errands import Errand
 from zmqueue.client.face import TIMEOUT_S, Face
 from zmqueue.client.finding import Found, Moment, Search, search
@@ -21,7 +23,7 @@ from zmqueue.client.sweeping import Course, Filters, Swept, WorkerView
 from zmqueue.client.ticket import Result, Status, Ticket
 from zmqueue.client.views import MembersView, QueueView
 from zmqueue.client.wishing import Wish
-from zmqueue.errors import Closed, ZmqueueError
+from zmqueue.errors import Closed, UnknownToken, ZmqueueError
 
 T = TypeVar("T")
 
@@ -70,6 +72,32 @@ class Client(Face[Ticket, Message]):
         NotAllowed where a node is of an earlier version, which knows of fewer options.
         """
         return self._do(self._to_submit(queue, payload, options))
+
+    def submit_chain(self, chain: Chain, *, timeout: float | None = None) -> list[Ticket]:
+        """Submit the first step of a chain (`zmqueue.chain`); each step queues the next one with its ack.
+
+        Returns the tickets of all steps; `chain_result` waits for the last. Raises as `submit` does.
+        """
+        return self._do(self._to_submit_chain(chain, timeout))
+
+    def submit_join(self, join: Join, *, timeout: float | None = None) -> Ticket:
+        """Submit a join (`zmqueue.join`) and its parts: all of them are accepted, or none. Returns the join's ticket.
+
+        It is "delayed" until its parts are done. Raises as `submit` does.
+        """
+        return self._do(self._to_submit_join(join, timeout))
+
+    def chain_result(self, steps: Sequence[Ticket], timeout: float = 30.0, type: Any = None) -> Any:
+        """Wait for the result of the last step of a chain. Raises RequestFailed for the step that failed, and as
+        `result` does."""
+        until, found = Until(steps, timeout), None
+        while (token := until.token) is not None:
+            try:
+                found = self.result(token, timeout=until.left(), type=type if until.last else None)
+                until.done()
+            except UnknownToken as error:
+                time.sleep(until.pause(error))
+        return found
 
     def submit_soon(self, queue: str, payload: object, **options: Unpack[SubmitOptions]) -> Future[Ticket]:
         """As `submit`, without waiting: the future holds the ticket once it is confirmed, or the error.

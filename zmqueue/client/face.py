@@ -21,6 +21,7 @@ from zmqueue.client import arguments, limits, payloads
 from zmqueue.client.arguments import BatchOptions, SubmitOptions, With
 from zmqueue.client.calls import AskCall, Draft, LeaseSayCall, SubmitCall, SubmitItem
 from zmqueue.client.collecting import Collecting, TakeCall
+from zmqueue.client.composing import Chain, Join, chained, joined
 from zmqueue.client.core import ClientCore
 from zmqueue.client.declaring import Decide, PolicyCall
 from zmqueue.client.errands import Errand
@@ -136,6 +137,25 @@ class Face(Sweeps, Generic[TicketT, MessageT]):
         ticket = self._ticket(token_of(item.id))
         ticket.duplicate = item.known is not None
         return ticket
+
+    def _to_submit_chain(self, chain: Chain, timeout: float | None) -> Errand[list[TicketT]]:
+        if not isinstance(chain, Chain):
+            raise TypeError(f"zmqueue.chain(...) is wanted here, got {type(chain).__name__}")
+        first, tokens = chained(chain, self._new_id)
+        call = SubmitCall(first.queue, [first.draft], self._deadline(timeout))
+
+        def end() -> list[TicketT]:
+            self._submitted(call)
+            return [self._ticket(token) for token in tokens]
+
+        return Errand(call, partial(self._core.submit, call), end)
+
+    def _to_submit_join(self, join: Join, timeout: float | None) -> Errand[TicketT]:
+        if not isinstance(join, Join):
+            raise TypeError(f"zmqueue.join(...) is wanted here, got {type(join).__name__}")
+        parcel = joined(join, self._wall(), self._new_id)
+        call = SubmitCall(parcel.queue, [parcel.draft], self._deadline(timeout))
+        return Errand(call, partial(self._core.submit, call), partial(self._submitted, call))
 
     def _to_submit_many(self, queue: str, payloads: Iterable[object], options: BatchOptions) -> Errand[list[TicketT]]:
         arguments.known("submit_many", options, BatchOptions)

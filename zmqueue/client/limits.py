@@ -27,6 +27,7 @@ NAME_CHARACTERS_MAX = 128                # of a client's name: for people to loo
 
 # --- submits ---------------------------------------------------------------------------------------------------------
 
+CHAIN_STEPS_MAX = 64                     # of a chain: those that follow travel in a header
 PARCELS_MAX = 1_000                      # messages that one ack queues: they are one entry of a log with it
 CHUNK_MESSAGES_MAX = 1_000               # messages in one Submit: one log entry, one reply
 CHUNK_MESSAGES_MIN = 100                 # a batch is not split over primaries into pieces smaller than this

@@ -70,11 +70,12 @@ def checked(then: Iterable[Any], body_bytes_max: int | None) -> tuple[Parcel, ..
 def drawn(parcels: Iterable[Parcel], of: Submission, kind: int, result: bytes, wall: int,
           new_id: NewId) -> tuple[operations.Parcel, ...]:
     """All that the ack of a message with that result queues, each under its id."""
-    found = [_drawn(parcel.queue, parcel.draft, wall, new_id) for parcel in parcels]
+    found = [drawn_one(parcel.queue, parcel.draft, wall, new_id) for parcel in parcels]
     found += carried_on(of, kind, result, wall)
     return tuple(found)
 
 
-def _drawn(queue: str, draft: Draft, wall: int, new_id: NewId) -> operations.Parcel:
+def drawn_one(queue: str, draft: Draft, wall: int, new_id: NewId) -> operations.Parcel:
+    """One message as it travels, under its own id or a new one."""
     message_id = draft.id if draft.id is not None else new_id(draft.place(queue))
     return operations.Parcel(queue, draft.submission(message_id, draft.due_at(wall)), draft.options_at(wall))
