@@ -123,6 +123,9 @@ def _rows_of_message(message_id: bytes, record: Record) -> Iterator[tuple[Table,
             yield Table.EXPIRING, record.expires.to_bytes(8, "big") + message_id, b""
         if record.unique:
             yield Table.UNIQUES, record.unique, message_id
+        if record.state in REMEMBERED:
+            assert record.forget >= record.window, "it is remembered for as long as its key keeps others out"
+            assert record.state is not State.DONE or record.forget >= record.ended + record.keep
         assert not record.cancelling or record.state is State.LEASED, "what has ended is not to be cancelled any more"
 
 
