@@ -19,14 +19,19 @@ def members(union: object) -> list[type[msgspec.Struct]]:
     return [union]
 
 
-def example(kind: Any, seed: int = 1) -> Any:
-    """One value of a type, with no field left at its default; the same at each run."""
+class _Nested(Exception):
+    """A record would hold another one of its own kind."""
+
+
+def example(kind: Any, seed: int = 1, within: tuple[Any, ...] = ()) -> Any:
+    """One value of a type; the same at each run. No field is left at its default, but where a record would hold another
+    one of its own kind (`within`: those around it)."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (types.UnionType, Union):
-        return example(arguments[0], seed)
+        return example(arguments[0], seed, within)
     if origin is tuple:
         repeated = arguments[:1] * 2 if arguments[-1] is Ellipsis else arguments
-        return tuple(example(argument, seed + index) for index, argument in enumerate(repeated))
+        return tuple(example(argument, seed + index, within) for index, argument in enumerate(repeated))
     if kind is bytes:
         return bytes([seed % 256, 0, 255])
     if kind is str:
@@ -40,19 +45,29 @@ def example(kind: Any, seed: int = 1) -> Any:
     if kind is object:
         return seed
     assert issubclass(kind, msgspec.Struct)
-    hints = typing.get_type_hints(kind)
-    return kind(**{name: example(hints[name], seed + index) for index, name in enumerate(kind.__struct_fields__)})
+    if kind in within:
+        raise _Nested
+    hints, fields = typing.get_type_hints(kind), {}
+    required = len(kind.__struct_fields__) - len(kind.__struct_defaults__)
+    for index, name in enumerate(kind.__struct_fields__):
+        try:
+            fields[name] = example(hints[name], seed + index, (*within, kind))
+        except _Nested:
+            if index < required:
+                raise
+    return kind(**fields)
 
 
-def strategy(kind: Any) -> st.SearchStrategy[Any]:
-    """Any value of a type."""
+def strategy(kind: Any, within: tuple[Any, ...] = ()) -> st.SearchStrategy[Any]:
+    """Any value of a type; `within` as for `example`."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (types.UnionType, Union):
-        return st.one_of([st.none() if argument is type(None) else strategy(argument) for argument in arguments])
+        return st.one_of([st.none() if argument is type(None) else strategy(argument, within)
+                          for argument in arguments])
     if origin is tuple and arguments[-1] is Ellipsis:
-        return st.lists(strategy(arguments[0]), max_size=3).map(tuple)
+        return st.lists(strategy(arguments[0], within), max_size=3).map(tuple)
     if origin is tuple:
-        return st.tuples(*(strategy(argument) for argument in arguments))
+        return st.tuples(*(strategy(argument, within) for argument in arguments))
     if kind is bytes:
         return st.binary(max_size=30)
     if kind is str:
@@ -63,5 +78,14 @@ def strategy(kind: Any) -> st.SearchStrategy[Any]:
         return st.integers(-2**63, 2**64 - 1)
     if issubclass(kind, enum.Enum):
         return st.sampled_from(kind)
-    hints = typing.get_type_hints(kind)
-    return st.builds(kind, **{name: strategy(hints[name]) for name in kind.__struct_fields__})
+    if kind in within:
+        raise _Nested
+    hints, fields = typing.get_type_hints(kind), {}
+    required = len(kind.__struct_fields__) - len(kind.__struct_defaults__)
+    for index, name in enumerate(kind.__struct_fields__):
+        try:
+            fields[name] = strategy(hints[name], (*within, kind))
+        except _Nested:
+            if index < required:
+                raise
+    return st.builds(kind, **fields)

@@ -100,7 +100,7 @@ def test_a_bad_envelope_is_a_bad_frame(frame: bytes) -> None:
 
 
 def test_a_packet_of_a_later_version_with_more_fields_is_read() -> None:
-    frame = b"\x01" + msgspec.msgpack.encode([41, 7, [], [], "added later"])
+    frame = b"\x01" + msgspec.msgpack.encode([41, 7, [], [], 0, "added later"])
     assert packets.decode(frame) == Confirmed(7)
 
 
