@@ -303,7 +303,7 @@ class Forwarded(msgspec.Struct, array_like=True, frozen=True, tag=14, gc=False):
     last: int
     batches: tuple[Batch, ...]
     arrived: tuple[tuple[bytes, bytes], ...] = ()    # (join, part that is done)
-    skipped: int = 0                       # numbers before `first` that were taken by a branch that is given up (Q4d)
+    skipped: int = 0                       # numbers before `first` that were taken by a branch that is given up (Q4g)
 
 
 class Delivered(msgspec.Struct, array_like=True, frozen=True, tag=15, gc=False):
