@@ -144,6 +144,23 @@ class Client(Face[Ticket, Message]):
             for event in await self._do(self._to_follow(streaming)):
                 yield event
 
+    # --- revoking ---
+
+    async def cancel(self, token: str, *, timeout: float | None = None) -> bool:
+        """Have the request not done any more. False: it had ended before. As `zmqueue.Client.cancel`.
+        """
+        return await self._do(self._to_cancel(token, timeout))
+
+    async def cancel_many(self, tokens: Iterable[str], *, timeout: float | None = None) -> list[Result]:
+        """Cancel many requests: one packet per bucket. Gives what `cancel` returns or raises for each, in their order.
+        """
+        return await self._do(self._to_cancel_many(tokens, timeout))
+
+    async def forget(self, token: str, *, timeout: float | None = None) -> None:
+        """Have the request's result thrown away now, and not when its time is over. That it is done stays known.
+        """
+        await self._do(self._to_forget(token, timeout))
+
     # --- leasing ---
 
     async def lease(self, queue: str, max: int = 1, wait: float = 0.0, lease: float | None = None, *,
@@ -153,6 +170,12 @@ class Client(Face[Ticket, Message]):
         As `zmqueue.Client.lease`. Cancelled, it gives back at once whatever comes of it.
         """
         return await self._do(self._to_lease(queue, max, wait, lease, dead=dead))
+
+    async def ack_many(self, messages: Iterable[Message], results: Iterable[object] | None = None, *,
+                 timeout: float | None = None) -> list[Result]:
+        """Settle many messages as done, with a result each, or with none: one packet per bucket.
+        """
+        return await self._do(self._to_ack_many(messages, results, timeout))
 
     # --- looking ---
 

@@ -28,8 +28,11 @@ class Message(Leased):
         """It is done, with this result. `then`: what is queued if and only if this holds; see `zmqueue.Message.ack`."""
         await self._client._do(self._to_ack(result, then, timeout))
 
-    async def nack(self, delay: float = 0.0, error: str = "", timeout: float | None = None) -> None:
-        """Try it again, not before `delay` seconds have passed; after the last attempt it is a dead letter."""
+    async def nack(self, delay: float | None = None, error: str = "", timeout: float | None = None) -> None:
+        """Try it again, not before `delay` seconds have passed; after the last attempt it is a dead letter.
+
+        Without a delay it rests as its backoff says, or its queue's; with 0.0 not at all.
+        """
         await self._client._do(self._to_nack(delay, error, timeout))
 
     async def reject(self, error: str = "", timeout: float | None = None) -> None:

@@ -32,3 +32,11 @@ class Ticket(Stub):
     def stream(self, after: int = 0, timeout: float = 30.0, type: Any = None) -> AsyncIterator[Event]:
         """Follow its progress to its end: `async for event in ticket.stream()`."""
         return self._client.stream(self.token, after, timeout, type)
+
+    async def cancel(self, timeout: float | None = None) -> bool:
+        """Have it not done any more. As `Client.cancel`."""
+        return await self._client.cancel(self.token, timeout=timeout)
+
+    async def forget(self, timeout: float | None = None) -> None:
+        """Have its result thrown away. As `Client.forget`."""
+        await self._client.forget(self.token, timeout=timeout)

@@ -35,6 +35,7 @@ AsyncHandler = Callable[[Message], Awaitable[object]]
 """Gets a Message of the asyncio client; what it returns is the result."""
 
 
+CANCELLED = Outcome(How.NACK, error="cancelled while it ran")
 LOST = Outcome(How.NACK, error="cancelled: its lease was lost")      # for the count: it is not sent
 
 
@@ -56,7 +57,8 @@ class Worker(WorkFace):
     `handlers`: by queue's name. A coroutine function is called with a `zmqueue.aio.Message`, in a task of its own; a
     plain function with a Work, in a thread (or as `executor` says). What it returns is the result; `Reject` puts the
     message to the dead letters; any other exception has it tried again after `retry_delay(deliveries)` s. A handler's
-    task is cancelled when the lease is known to be lost: somebody else may work on the message by then.
+    task is cancelled when the lease is known to be lost (somebody else may work on the message by then), and when the
+    request is cancelled: unless it succeeds all the same, that ends as cancelled.
     `concurrency`: how many run at once. `executor`: for plain functions, "thread", "process", or any
     concurrent.futures.Executor, which the caller shuts down. `lease`: seconds that one lease lasts (default: the
     cluster's); while the worker's session lives it is renewed. `grace`: seconds that what runs has to end at a stop.
@@ -129,7 +131,8 @@ class Worker(WorkFace):
             self._crew.put(self._handlers[queue], message)
             return
         assert self._handover is not None
-        holding.on_lost = partial(self._handover.put, partial(self._lost, holding))
+        holding.on_lost = partial(self._handover.put, partial(self._break, holding, "the lease is lost"))
+        holding.on_cancelled = partial(self._handover.put, partial(self._break, holding, "the request is cancelled"))
         if not self._handover.put(partial(self._begin, queue, message)):
             self._foreman.end()                          # the loop was closed, and the worker never stopped
 
@@ -170,16 +173,18 @@ class Worker(WorkFace):
             self._foreman.ended(run.message, run.outcome)
         elif holding.lost:
             self._foreman.ended(run.message, LOST)
+        elif holding.cancelled:
+            self._foreman.ended(run.message, CANCELLED)
         elif run.given_up:
             self._foreman.let_go()                       # the end of the session gives it back
         else:
             self._foreman.give_back(holding)             # somebody else cancelled the task
 
-    def _lost(self, holding: Holding) -> None:
+    def _break(self, holding: Holding, why: str) -> None:
         run = self._runs.get(holding)
         if run is not None and run.task is not None:
             run.given_up = True
-            run.task.cancel("the lease is lost")
+            run.task.cancel(why)
 
     def _signalled(self) -> None:
         self._signals += 1

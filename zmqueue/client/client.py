@@ -176,6 +176,34 @@ class Client(Face[Ticket, Message]):
         while not streaming.ended:
             yield from self._do(self._to_follow(streaming))
 
+    # --- revoking ---
+
+    def cancel(self, token: str, *, timeout: float | None = None) -> bool:
+        """Have the request not done any more. False: it had ended before.
+
+        What waits ends as cancelled, and never runs. Where a handler runs, it is told (`message.cancelled`, or the
+        cancellation of its task), and if it does not succeed all the same, the request ends as cancelled and is not
+        tried again. When it returns, this is on the disks of all in-sync replicas. May be repeated. Raises
+        UnknownToken; NoAnswer (indefinite: repeat it); ClusterUnreachable; NotAllowed where a node is of an earlier
+        version.
+        """
+        return self._do(self._to_cancel(token, timeout))
+
+    def cancel_many(self, tokens: Iterable[str], *, timeout: float | None = None) -> list[Result]:
+        """Cancel many requests: one packet per bucket. Gives what `cancel` returns or raises for each, in their order.
+
+        Nothing is raised for one of them: `Result.value` is True or False, or `Result.error` says why not.
+        """
+        return self._do(self._to_cancel_many(tokens, timeout))
+
+    def forget(self, token: str, *, timeout: float | None = None) -> None:
+        """Have the request's result thrown away now, and not when its time is over. That it is done stays known.
+
+        Whoever asks for the result is told ResultGone from then on. May be repeated. Raises RequestEnded where it is
+        not done, or has ended without a result; UnknownToken; NoAnswer (indefinite: repeat it); ClusterUnreachable.
+        """
+        self._do(self._to_forget(token, timeout))
+
     # --- leasing ---
 
     def lease(self, queue: str, max: int = 1, wait: float = 0.0, lease: float | None = None, *,
@@ -189,6 +217,16 @@ class Client(Face[Ticket, Message]):
         the letter away and keeps the result; whatever else ends the lease, it stays a dead letter, and rests for 10 s.
         """
         return self._do(self._to_lease(queue, max, wait, lease, dead=dead))
+
+    def ack_many(self, messages: Iterable[Message], results: Iterable[object] | None = None, *,
+                 timeout: float | None = None) -> list[Result]:
+        """Settle many messages as done, with a result each, or with none: one packet per bucket.
+
+        Gives the outcome of each, in their order: `Result.error` is what `message.ack` would have raised, or None. What
+        cannot be sent at all is raised, and then nothing is: ValueError, TypeError, BodyTooLarge. They are not one
+        transaction.
+        """
+        return self._do(self._to_ack_many(messages, results, timeout))
 
     # --- looking ---
 

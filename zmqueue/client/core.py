@@ -28,7 +28,7 @@ from zmqueue.client.telling import TellCall
 from zmqueue.client.timers import Action, Timers
 from zmqueue.client.wishing import WishCall
 from zmqueue.core.ids import bucket_of
-from zmqueue.core.packets import Envelope, Heartbeat, Hint, Reply, Request, StateReply
+from zmqueue.core.packets import Alive, Envelope, Heartbeat, Hint, Reply, Request, StateReply
 from zmqueue.errors import Closed
 
 _REPLIES = Reply.__args__
@@ -132,6 +132,9 @@ class ClientCore:
         """Have messages cancelled, requeued, purged or erased."""
         if self._closed:
             call.fail(_closed())
+            return
+        if not call.items:
+            call.finish({})
             return
         self._timers.expire(call)
         self._wish(call, now)
@@ -246,6 +249,9 @@ class ClientCore:
             if isinstance(packet, Hint):
                 for session in self._sessions:
                     session.hint(endpoint, packet.queue)
+            elif isinstance(packet, Alive) and not packet.request:       # unasked: what it holds is cancelled
+                for session in self._sessions:
+                    session.unwanted(packet.cancelled)
             elif isinstance(packet, _REPLIES):
                 self._exchanges.answered(cast(Reply, packet), now)     # what _REPLIES lists
             else:

@@ -28,11 +28,14 @@ from zmqueue.client.errands import Errand
 from zmqueue.client.leased import Leased, raise_if_lost
 from zmqueue.client.leasing import Holding, LeaseCall
 from zmqueue.client.queues import PolicyOptions, QueuePolicy
+from zmqueue.client.revoking import Revokes
 from zmqueue.client.streaming import Event, FollowCall, Streaming
+from zmqueue.client.submitting import GENERATION
 from zmqueue.client.surveys import SurveyCall
 from zmqueue.client.sweeping import Sweeps
 from zmqueue.client.telling import TellCall
 from zmqueue.client.ticket import Result, Status, Stub
+from zmqueue.client.together import SettleManyCall
 from zmqueue.client.transport import Transport
 from zmqueue.client.views import MembersView, QueueView, members_view, queues_view
 from zmqueue.core import letters
@@ -59,7 +62,7 @@ class ClientStatistics:
     stray: int                         # answers to nothing that was asked, or not any more
 
 
-class Face(Sweeps, Generic[TicketT, MessageT]):
+class Face(Sweeps, Revokes, Generic[TicketT, MessageT]):
     """A client but for its waiting. `_to_...`: the errand that does it."""
 
     def __init__(self, seeds: Sequence[str], timeout: float, name: str | None) -> None:
@@ -234,6 +237,26 @@ class Face(Sweeps, Generic[TicketT, MessageT]):
         call = LeaseSayCall(what, (holding.id, holding.fencing), self._deadline(timeout), settle=settle)
         return Errand(call, partial(self._core.say, holding, call, lease_ms=lease_ms), call.outcome)
 
+    def _to_ack_many(self, messages: Iterable[Leased], results: Iterable[object] | None,
+                     timeout: float | None) -> Errand[list[Result]]:
+        acked = list(messages)
+        for message in acked:
+            if message._face is not self:
+                raise ValueError(f"a client acks the messages that it leased; {message!r} is another client's")
+        if len({message.token for message in acked}) < len(acked):
+            raise ValueError("each message is acked once, and some are given twice")
+        values = [None] * len(acked) if results is None else list(results)
+        if len(values) != len(acked):
+            raise ValueError(f"{len(values):,} results for {len(acked):,} messages: give one for each, or none at all")
+        settles = [(message._holding, message.settle_ack(value)) for message, value in zip(acked, values, strict=True)]
+        call = SettleManyCall(settles, self._deadline(timeout))
+
+        def end() -> list[Result]:
+            return [Result(message.token, value if error is None else None, error)
+                    for message, value, error in zip(acked, values, call.outcome(), strict=True)]
+
+        return Errand(call, partial(call.begin, self._core), end)
+
     def _to_tell(self, holding: Holding, call: TellCall) -> Errand[None]:
         return Errand(call, partial(self._core.tell, holding, call), call.outcome)
 
@@ -241,6 +264,15 @@ class Face(Sweeps, Generic[TicketT, MessageT]):
     def _body_bytes_max(self) -> int | None:
         state = self._core.routing.state
         return state.settings.body_bytes_max if state is not None else None
+
+    @property
+    def _knows_options(self) -> bool:
+        state = self._core.routing.state
+        return state is not None and state.settings.generation >= GENERATION
+
+    def _backs_off(self, queue: str) -> bool:
+        state = self._core.routing.state
+        return state is not None and bool(state.policy(queue).backoff.delays)
 
     @property
     def _deliveries_max(self) -> int:

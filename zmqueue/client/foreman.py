@@ -45,6 +45,7 @@ class WorkerStatistics:
 
     done: int = 0                      # results confirmed
     failed: int = 0                    # handlers that raised: tried again
+    cancelled: int = 0                 # handlers that did not succeed after their request was cancelled
     rejected: int = 0                  # handlers that raised Reject: dead letters
     lost: int = 0                      # leases that were not ours any more when the run ended
     unconfirmed: int = 0               # results that no node confirmed; the message will be delivered again
@@ -61,7 +62,7 @@ class Foreman:
     """
 
     def __init__(self, face: Face[Any, Any], queues: Iterable[str], concurrency: int, lease_ms: int,
-                 retry_delay: Callable[[int], float], deliver: Callable[[str, Holding], None],
+                 retry_delay: Callable[[int], float] | None, deliver: Callable[[str, Holding], None],
                  changed: Callable[[], None]) -> None:
         self._face = face
         self._queues = tuple(queues)
@@ -154,7 +155,14 @@ class Foreman:
                 return message.settle_reject(str(error))
         if outcome.how is How.REJECT:
             return message.settle_reject(outcome.error)
-        return message.settle_nack(self._retry_delay(message.deliveries), outcome.error)
+        return message.settle_nack(self._rest_of(message), outcome.error)
+
+    def _rest_of(self, message: Leased) -> float | None:
+        """Seconds for which it rests after a failure: as the worker says, else as the message or its queue does, else
+        longer each time; None: the nodes know."""
+        if self._retry_delay is not None:
+            return self._retry_delay(message.deliveries)
+        return None if message.has_backoff else retry_delay(message.deliveries)
 
     def _count(self, **changes: int) -> None:
         now = self._statistics
@@ -183,23 +191,25 @@ class Foreman:
     def _settle(self, holding: Holding, settle: Settle, free: bool, now: float) -> None:
         self._slots.free += free
         call = LeaseSayCall("settle", (holding.id, holding.fencing), now + SETTLE_S,
-                            partial(self._settled, holding.token, settle.how), settle=settle)
+                            partial(self._settled, holding, settle.how), settle=settle)
         if holding.lost:
             call.fail(LeaseLost(f"the lease of {holding.token} ended while its handler ran"))
         else:
             self._face._core.say(holding, call, now)
 
-    def _settled(self, token: str, how: int, call: LeaseSayCall) -> None:
+    def _settled(self, holding: Holding, how: int, call: LeaseSayCall) -> None:
         error = call.error
+        again = error is None and how == How.NACK
         with self._lock:
-            self._count(settling=-1, done=error is None and how == How.ACK, failed=error is None and how == How.NACK,
+            self._count(settling=-1, done=error is None and how == How.ACK, failed=again and not holding.cancelled,
+                        cancelled=again and holding.cancelled,
                         rejected=error is None and how == How.REJECT, lost=isinstance(error, LeaseLost),
                         unconfirmed=error is not None and not isinstance(error, LeaseLost))
             if self._owed:
                 self._owed -= 1
                 self._slots.free += 1
         if error is not None:
-            log.warning("the outcome of request %s does not count: %s", token, error)
+            log.warning("the outcome of request %s does not count: %s", holding.token, error)
         self._changed()
 
     def _give_back(self, holding: Holding, now: float) -> None:

@@ -13,7 +13,7 @@ from zmqueue.client import arguments, limits, payloads
 from zmqueue.client.leasing import Holding
 from zmqueue.client.parcels import Parcel, checked, drawn
 from zmqueue.client.telling import TellCall
-from zmqueue.core.operations import How, Kind, Settle, Submission
+from zmqueue.core.operations import AS_QUEUE_SAYS, How, Kind, Settle, Submission
 from zmqueue.errors import BodyTooLarge, LeaseLost, NoAnswer, ZmqueueError
 
 if TYPE_CHECKING:
@@ -78,6 +78,12 @@ class Leased:
         return self._holding.submission.due
 
     @property
+    def has_backoff(self) -> bool:
+        """True where the message, or its queue, says how long it rests after a failure."""
+        options = self._holding.options
+        return bool(options is not None and options.backoff is not None) or self._face._backs_off(self.queue)
+
+    @property
     def deliveries(self) -> int:
         """How often it was handed out, this time included."""
         return self._holding.deliveries
@@ -102,12 +108,21 @@ class Leased:
         """True once the lease may not be this holder's any more: somebody else may work on the message."""
         return self._holding.lost or time.monotonic() >= self._holding.deadline
 
+    @property
+    def cancelled(self) -> bool:
+        """True once it is known here that nobody wants it any more: within a second, while its session lives.
+
+        From any thread. Whoever gives up the work says so by a nack (a handler: by raising anything): it ends as
+        cancelled then. An ack counts all the same.
+        """
+        return self._holding.cancelled
+
     # --- what its holder may say: the errands of the client that leased it ---
 
     def _to_ack(self, result: object, then: Iterable[Parcel], timeout: float | None) -> Errand[None]:
         return self._to_settle(self.settle_ack(result, then), timeout)
 
-    def _to_nack(self, delay: float, error: str, timeout: float | None) -> Errand[None]:
+    def _to_nack(self, delay: float | None, error: str, timeout: float | None) -> Errand[None]:
         return self._to_settle(self.settle_nack(delay, error), timeout)
 
     def _to_reject(self, error: str, timeout: float | None) -> Errand[None]:
@@ -185,9 +200,15 @@ class Leased:
         carried = drawn(checked(then, most), self._holding.submission, kind, data, face._wall(), face._new_id)
         return Settle(self._holding.id, self._holding.fencing, How.ACK, kind, data, then=carried)
 
-    def settle_nack(self, delay: float, error: str) -> Settle:
-        """The settlement for `nack`."""
-        delay_ms = round(arguments.seconds("delay", delay, limits.DELAY_S_MAX) * 1000)
+    def settle_nack(self, delay: float | None, error: str) -> Settle:
+        """The settlement for `nack`; without a delay, it rests as its backoff says, or its queue's.
+
+        A cluster with older nodes knows of no backoff: there, it does not rest.
+        """
+        if delay is None:
+            delay_ms = AS_QUEUE_SAYS if self._face._knows_options else 0
+        else:
+            delay_ms = round(arguments.seconds("delay", delay, limits.DELAY_S_MAX) * 1000)
         return Settle(self._holding.id, self._holding.fencing, How.NACK, Kind.NONE, b"", _error(error), delay_ms)
 
     def settle_reject(self, error: str) -> Settle:

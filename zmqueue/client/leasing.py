@@ -29,13 +29,14 @@ FATAL = frozenset({Code.BAD_REQUEST, Code.NOT_ALLOWED})
 class Holding:
     """One message that was handed out to this session. `deadline` counts from before it was asked for (Q1)."""
 
-    __slots__ = ("deadline", "deliveries", "error", "fencing", "lease_ms", "lost", "on_lost", "queue", "renew",
-                 "saying", "session", "submission", "telling")
+    __slots__ = ("cancelled", "deadline", "deliveries", "error", "fencing", "lease_ms", "lost", "on_cancelled",
+                 "on_lost", "options", "queue", "renew", "saying", "session", "submission", "telling")
 
     def __init__(self, session: Session, queue: str, grant: Grant, deadline: float, lease_ms: int) -> None:
         self.session = session
         self.queue = queue
         self.submission = grant.submission
+        self.options = grant.options
         self.fencing = grant.fencing
         self.deliveries = grant.deliveries
         self.error = grant.error
@@ -44,6 +45,8 @@ class Holding:
         self.renew = False                           # let the nodes renew it while the session lives
         self.lost = False                            # it is not ours any more
         self.on_lost: Callable[[], object] | None = None     # whom to tell of that
+        self.cancelled = False                       # nobody wants it any more
+        self.on_cancelled: Callable[[], object] | None = None
         self.saying = 0                              # settles and the like of it on their way
         self.telling: TellLane | None = None         # its progress, once there was any
 
@@ -60,6 +63,14 @@ class Holding:
         self.lost = True
         if self.on_lost is not None:
             self.on_lost()
+
+    def cancel(self) -> None:
+        """Nobody wants it any more. Told once, however often that is heard."""
+        if self.cancelled:
+            return
+        self.cancelled = True
+        if self.on_cancelled is not None:
+            self.on_cancelled()
 
 
 class Taker(ABC):

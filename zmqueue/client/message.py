@@ -29,8 +29,11 @@ class Message(Leased):
         holds, each once. Raises DiskFull (definite) where there is no room for them."""
         self._client._do(self._to_ack(result, then, timeout))
 
-    def nack(self, delay: float = 0.0, error: str = "", timeout: float | None = None) -> None:
-        """Try it again, not before `delay` seconds have passed; after the last attempt it is a dead letter."""
+    def nack(self, delay: float | None = None, error: str = "", timeout: float | None = None) -> None:
+        """Try it again, not before `delay` seconds have passed; after the last attempt it is a dead letter.
+
+        Without a delay it rests as its backoff says, or its queue's; with 0.0 not at all.
+        """
         self._client._do(self._to_nack(delay, error, timeout))
 
     def reject(self, error: str = "", timeout: float | None = None) -> None:

@@ -8,6 +8,7 @@ have changed without the client's knowing, and a new primary must not take a lea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from zmqueue.client import limits
@@ -19,6 +20,7 @@ from zmqueue.client.sending import Sender
 from zmqueue.client.telling import TellCall, TellLane
 from zmqueue.client.timers import Timers
 from zmqueue.core.ids import bucket_of
+from zmqueue.core.operations import Held
 from zmqueue.core.packets import Alive, EndSession, Grant, Keepalive, Reply, Watch
 
 SESSION_BYTES = 16
@@ -266,6 +268,7 @@ class Session:
 
     def alive(self, beat: Beat, reply: Alive) -> None:
         """The node knows the session. Of its own buckets' leases, these are lost and the others are renewed."""
+        self.unwanted(reply.cancelled)
         lost = set(reply.lost)
         state = self._routing.state
         assert state is not None
@@ -278,6 +281,13 @@ class Session:
                     self._drop(holding)
             elif holding.renew:                      # renewed when half of it is over: so at least half is left
                 holding.deadline = max(holding.deadline, beat.sent_at + holding.lease_ms / 2000)
+
+    def unwanted(self, leases: Sequence[Held]) -> None:
+        """The messages of these leases are cancelled; they may be another session's."""
+        for message_id, fencing in leases:
+            holding = self._holds.get(message_id)
+            if holding is not None and holding.fencing == fencing:
+                holding.cancel()
 
     def pump(self, now: float) -> None:
         """Ask for messages; where none are to be had, ask to be told."""

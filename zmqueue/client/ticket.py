@@ -85,3 +85,11 @@ class Ticket(Stub):
     def stream(self, after: int = 0, timeout: float = 30.0, type: Any = None) -> Iterator[Event]:
         """Follow its progress to its end. As `Client.stream`."""
         return self._client.stream(self.token, after, timeout, type)
+
+    def cancel(self, timeout: float | None = None) -> bool:
+        """Have it not done any more. As `Client.cancel`."""
+        return self._client.cancel(self.token, timeout=timeout)
+
+    def forget(self, timeout: float | None = None) -> None:
+        """Have its result thrown away. As `Client.forget`."""
+        self._client.forget(self.token, timeout=timeout)

@@ -70,7 +70,7 @@ class WishCall(Call[dict[bytes, ZmqueueError]]):
 
     def __init__(self, wish: Wish, messages: Sequence[tuple[bytes, int]], deadline: float,
                  notify: Callable[[Any], None] | None = None) -> None:
-        """`messages`: (id, how often it was requeued when it was found, or WHATEVER), at least one, each once."""
+        """`messages`: (id, how often it was requeued when it was found, or WHATEVER), each once."""
         super().__init__(deadline, notify)
         self.wish = wish
         self.items = [WishItem(self, *message) for message in messages]

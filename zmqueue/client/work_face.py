@@ -11,7 +11,7 @@ from zmqueue.client import arguments, limits
 from zmqueue.client.crew import runners
 from zmqueue.client.executors import Handler, Runner
 from zmqueue.client.face import Face
-from zmqueue.client.foreman import Foreman, WorkerStatistics, retry_delay
+from zmqueue.client.foreman import Foreman, WorkerStatistics
 from zmqueue.client.leasing import Holding
 from zmqueue.client.recycling import recycling
 from zmqueue.errors import ZmqueueError
@@ -30,7 +30,8 @@ class WorkerOptions(TypedDict, total=False):
     grace: float                       # seconds that what runs has to end at a stop; default 30
     recycle_after: int | None          # messages after which a process is replaced ("process"); default: never
     memory_limit: int | None           # bytes in memory beyond which a process is replaced after its message; as above
-    retry_delay: Callable[[int], float]                  # deliveries -> seconds that a failed message rests
+    retry_delay: Callable[[int], float]                  # deliveries -> seconds that a failed message rests; default:
+                                       # its backoff, or its queue's; where there is none 0.1 s, 0.2, 0.4 ... 60 s
 
 
 class WorkFace(ABC):
@@ -47,7 +48,7 @@ class WorkFace(ABC):
         self._grace = arguments.seconds("grace", options.get("grace", GRACE_S))
         lease_ms = arguments.milliseconds("lease", options.get("lease"), limits.LEASE_S_MAX)
         self._foreman = Foreman(face, self._handlers, self._concurrency, lease_ms,
-                                options.get("retry_delay", retry_delay), self._deliver, self._changed)
+                                options.get("retry_delay"), self._deliver, self._changed)
 
     @abstractmethod
     def _deliver(self, queue: str, holding: Holding) -> None:

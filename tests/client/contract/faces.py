@@ -111,7 +111,7 @@ class Awaited:
             return lambda *given, **named: self._pulled(found(*given, **named))
         if not inspect.iscoroutinefunction(found):
             return self._wrapped(found)
-        return lambda *given, **named: self._wrapped(self.adapter.run(found(*given, **named)))
+        return lambda *given, **named: self._wrapped(self.adapter.run(found(*map(_bare, given), **named)))
 
     def _pulled(self, iterator: AsyncGenerator[Any, None]) -> Iterator[Any]:
         async def next_one() -> Any:
@@ -147,6 +147,13 @@ class Awaited:
 
     def __hash__(self) -> int:
         return hash(self.inner)
+
+
+def _bare(value: Any) -> Any:
+    """An argument as the asyncio client takes it."""
+    if isinstance(value, list):
+        return [_bare(item) for item in value]
+    return value.inner if isinstance(value, Awaited) else value
 
 
 def beside(call: Callable[[], Any]) -> Future[Any]:
