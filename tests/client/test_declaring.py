@@ -111,11 +111,11 @@ def test_it_is_over_when_every_primary_has_shown_the_state_in_which_it_is_agreed
     rig = Declaring()
     rig.agreeing.behind[NODES[1]] = rig.cluster.state.epoch
     call = rig.begin(paused)
-    rig.run(2.0)
+    rig.run(2.0, until=lambda: call.finished)
     assert rig.cluster.state.policy("jobs").paused and not call.finished, "one primary may hand out yet"
     rig.agreeing.behind.clear()
-    rig.run(0.5)
-    assert call.finished and call.error is None
+    rig.until_done(call, seconds=0.5)
+    assert call.error is None
 
 
 def test_where_a_primary_is_silent_it_is_told_that_the_policy_is_agreed() -> None:
