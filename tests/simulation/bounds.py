@@ -3,15 +3,16 @@
 Steps are counted (`VirtualTime.steps_max`), so such a run ends at the same event each time. What goes wrong within one
 step, in a loop that never ends or that only gathers, is ended by the operating system's limits on the process: then the
 seed is named, and how far it came may differ. The time is the processor's and not the clock's: on a busy machine a run
-takes longer, and that is no fault.
+takes longer, and that is no fault. Memory is bounded on Linux only: elsewhere, a limit on data binds nothing.
 """
 
 from __future__ import annotations
 
 import resource
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -35,19 +36,26 @@ _STATM_DATA = 5
 
 @contextmanager
 def bounded(memory_bytes: int = MEMORY_BYTES_MAX, cpu_s: float = CPU_S_MAX) -> Iterator[None]:
-    """Raise MemoryError or RanAway in the block where it needs more than that. In the main thread, on Linux."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = _data_bytes() + memory_bytes
-    allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    """Raise MemoryError or RanAway in the block where it needs more than that. In the main thread only."""
     handler = signal.signal(signal.SIGVTALRM, _out_of_time)
-    resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
     signal.setitimer(signal.ITIMER_VIRTUAL, cpu_s)
+    try:
+        with _bounded_memory(memory_bytes) if sys.platform == "linux" else nullcontext():
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, handler)
+
+
+@contextmanager
+def _bounded_memory(more_bytes: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = _data_bytes() + more_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-        signal.signal(signal.SIGVTALRM, handler)
 
 
 def _data_bytes() -> int:
