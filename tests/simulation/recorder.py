@@ -18,7 +18,7 @@ from zmqueue.client.leasing import Holding, LeaseCall, Slots
 from zmqueue.client.session import Session
 from zmqueue.core import operations
 from zmqueue.core.operations import State
-from zmqueue.core.packets import Answer, Ask, Code, Packet, Refused, Request
+from zmqueue.core.packets import Answer, Ask, Cancel, Code, Packet, Refused, Request, Requeue, Submit
 from zmqueue.errors import RequestFailed, SubmitManyFailed, UnknownToken, ZmqueueError
 from zmqueue.testing import Observer, VirtualClient, VirtualCluster
 
@@ -136,8 +136,21 @@ class Recorder(Observer):
 
     def posted(self, client: RecordedClient, packets: Sequence[Request]) -> None:
         for packet in packets:
-            if isinstance(packet, Ask):
-                self._posted[client.name, packet.request] = packet.id, client.moment
+            match packet:
+                case Ask():
+                    self._posted[client.name, packet.request] = packet.id, client.moment
+                case Submit():
+                    for message in packet.messages:
+                        self._wished(message.id, What.SUBMIT, client, message.payload)
+                case Cancel() | Requeue():
+                    for message_id in packet.ids:
+                        self._wished(message_id, _WISH[type(packet)], client)
+                case _:
+                    pass
+
+    def _wished(self, message_id: bytes, what: What, client: RecordedClient, payload: bytes | None = None) -> None:
+        """What becomes of it nobody waits to hear."""
+        self._ended[message_id].append(Act(what, client.name, client.moment, payload=payload))
 
     def told(self, client: VirtualClient, endpoint: str, packets: Sequence[Packet]) -> None:
         for packet in packets:
@@ -149,6 +162,9 @@ class Recorder(Observer):
                 self.read(message_id, client.name, begun, client.moment, packet, None)
             elif isinstance(packet, Refused) and packet.code == Code.UNKNOWN_TOKEN:
                 self.read(message_id, client.name, begun, client.moment, None, UnknownToken(packet.text))
+
+
+_WISH = {Cancel: What.CANCEL, Requeue: What.REQUEUE}
 
 
 def carried_by(call: LeaseSayCall, act: Act) -> Iterator[tuple[bytes, Act]]:

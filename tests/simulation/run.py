@@ -148,7 +148,8 @@ class Run:
         ending.check(CALM_MAX + (SCRUB_MAX if faults.struck["flipped bit"] else 0.0),
                      lambda: [] if doubled else workload.refused())
         self.streams.check_rows(cluster)
-        look = LastLook(cluster, self.recorder, Specification(mortal=cluster.settings.deliveries_max > 0))
+        look = LastLook(cluster, self.recorder, Specification(
+            mortal=cluster.settings.deliveries_max > 0 or workload.whimsical, expires=workload.whimsical))
         look.ask()
         self.queue = look.judge(doubled=doubled)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests.simulation.operators import Operator
+from tests.simulation.whims import Whimsical
 from zmqueue.client.calls import SubmitCall
 from zmqueue.client.leasing import Holding
 from zmqueue.client.streaming import FollowCall
@@ -52,6 +53,7 @@ class Load:
     probe: float                           # seconds between two probes; 0: nobody probes
     lease_ms: int                          # of workers' leases; 0: the cluster's default
     impatience: float                      # seconds between two leases that are soon waited for no longer; 0: none
+    whims: float                           # seconds between two wishes of a whimsical program; 0: there is none
     words: float                           # seconds between two words of an operator about queues; 0: none
 
     @staticmethod
@@ -68,7 +70,7 @@ class Load:
             probe=dice.choice((0.0, 0.02, 0.1)), lease_ms=dice.choice((0, 0, 400)),
             impatience=dice.choice((0.0, 0.0, 0.05, 0.3)),
             tell=dice.choice((0.0, 0.3, 0.8)), follow=dice.choice((0.0, 0.03, 0.1)),
-            words=dice.choice((0.0, 0.0, 0.3, 1.0)))
+            words=dice.choice((0.0, 0.0, 0.3, 1.0)), whims=dice.choice((0.0, 0.0, 0.1, 0.3)))
 
 
 class Producer:
@@ -275,6 +277,7 @@ class Workload:
             Prober(cluster, load, self._own(), self)
         self._followers = [Follower(cluster, load, self._own(), self)] if load.follow else []
         self._impatient = [Impatient(cluster, load, self._own())] if load.impatience else []
+        self._whimsical = [Whimsical(cluster, QUEUES, load.whims, self._own())] if load.whims else []
         self._operators = [Operator(cluster, QUEUES, load.words, self._own())] if load.words else []
 
     def _own(self) -> random.Random:
@@ -292,6 +295,11 @@ class Workload:
             self.workers[self.workers.index(gone)] = Worker(self._cluster, self._load, self._own())
 
     @property
+    def whimsical(self) -> bool:
+        """True where messages may have few attempts, and may expire."""
+        return bool(self._whimsical)
+
+    @property
     def pending(self) -> int:
         """Submits whose fate is not known yet to programs that live, and queues that may be paused."""
         return sum(program.pending for program in (*self.producers, *self._operators))
@@ -307,6 +315,8 @@ class Workload:
             producer.done = True
         for impatient in self._impatient:
             impatient.done = True
+        for whimsical in self._whimsical:
+            whimsical.done = True
         for follower in self._followers:
             follower.done = True
         for operator in self._operators:

@@ -71,7 +71,7 @@ class Intake:
             messages = self._without_known(packet, messages, keyed, known, now)
         policy, retry = office.policy(packet.queue), 0
         if messages and (policy.messages_max or policy.age_ms_max):
-            messages, retry = self._within_limits(packet, policy, messages, faults, now)
+            messages, retry = self._within_limits(packet, policy, messages, known, faults, now)
         if messages:
             self.check_acceptable(packet.queue, size, len(messages))
             office.will_write(size, len(messages))
@@ -93,13 +93,19 @@ class Intake:
         """A join's parts leave by this bucket's outbox."""
         return numbered(options, self._ledger.replica.generation, self._office.settings.buckets)
 
-    def _within_limits(self, packet: Submit, policy: Policy, messages: tuple[Submission, ...], faults: list[Fault],
+    def _within_limits(self, packet: Submit, policy: Policy, messages: tuple[Submission, ...],
+                       known: list[tuple[int, bytes]], faults: list[Fault],
                        now: float) -> tuple[tuple[Submission, ...], int]:
-        """As many as the queue takes, the first ones first; `faults` grows by the others. And when to try again."""
+        """As many as the queue takes, the first ones first; `faults` grows by the others, and by those that are `known`
+        for the sake of one of them. And when to try again."""
         room = self._office.quotas.room(packet.queue, policy, len(messages), now)
         if room.messages < len(messages):
             index = {message.id: place for place, message in enumerate(packet.messages)}
-            faults.extend((index[message.id], room.code, room.text) for message in messages[room.messages:])
+            refused = {message.id for message in messages[room.messages:]}
+            places = [index[message_id] for message_id in refused]
+            places += [place for place, holder in known if holder in refused]
+            known[:] = [(place, holder) for place, holder in known if holder not in refused]
+            faults.extend((place, room.code, room.text) for place in places)
         return messages[:room.messages], room.retry_ms
 
     def overtaken(self, client: bytes, request: int) -> None:

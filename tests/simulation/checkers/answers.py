@@ -15,7 +15,7 @@ from tests.simulation.checkers.model import Life
 from tests.simulation.checkers.told import LEASE, RESULT, Told
 from zmqueue.core.effects import Address
 from zmqueue.core.ids import bucket_of
-from zmqueue.core.operations import State
+from zmqueue.core.operations import Operation, Requeued, State
 from zmqueue.core.packets import (
     Answer,
     Ask,
@@ -60,7 +60,16 @@ class Answers(Observer):
         self._logs = logs
         self._buckets = buckets
         self._states: dict[str, list[ClusterState]] = {}   # by node: those that it knew in this turn
+        self._reopened: set[bytes] = set()             # dead letters that were requeued
+        logs.on_committed.append(self._committed)
         self._requests: dict[tuple[bytes, int], Submit | Settling | Lease | Question] = {}
+
+    def _committed(self, bucket: int, seq: int, operation: Operation) -> None:
+        """What ended by this, ended anew: it may end otherwise than was told."""
+        if isinstance(operation, Requeued):
+            self._reopened.update(operation.ids)
+            for message_id in operation.ids:
+                self.words.ended.pop(message_id, None)
 
     # --- requests ---
 
@@ -111,7 +120,11 @@ class Answers(Observer):
         return message_id in self._logs.models[bucket_of(message_id, self._buckets)].forgotten
 
     def _submit_confirmed(self, node: VirtualNode, request: Submit, packet: Confirmed) -> None:
-        refused = {index for index, _, _ in packet.refused}
+        refused = {index for index, _, _ in packet.refused} | {index for index, _ in packet.known}
+        for _, message_id in packet.known:
+            if self._life(message_id) is None and not self._forgotten(message_id):
+                raise Violation(self.DURABLE, f"{node.name} says that {message_id.hex()} has a key, and it is not "
+                                              "committed")
         seqs: dict[int, None] = {}
         for index, message in enumerate(request.messages):
             if index in refused:
@@ -173,13 +186,13 @@ class Answers(Observer):
             if not self._forgotten(message_id):
                 raise Violation(self.RESULT, f"{node.name} knows {message_id.hex()}, which is not committed")
         elif State(answer.state).terminal:
-            if life.state != answer.state or (life.result != answer.result and question.ask.result):
+            if life.state.shown != answer.state or (life.result != answer.result and question.ask.result):
                 raise Violation(self.RESULT, f"{node.name} says that {message_id.hex()} is {State(answer.state).name} "
                                              f"{answer.result!r}; committed is {life.state.name} {life.result!r}")
             self.words.over(message_id, State(answer.state), life.result)
         else:
             self.negatives += 1
-            if question.ended:
+            if question.ended and message_id not in self._reopened:
                 raise Violation(self.LINEAR, f"{node.name} says that {message_id.hex()} has not ended, after its end "
                                              "was told")
 

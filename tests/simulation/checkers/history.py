@@ -24,6 +24,7 @@ class What(enum.Enum):
     GRANT = "grant"                        # handed out to a worker
     SETTLE = "settle"
     CANCEL = "cancel"
+    REQUEUE = "requeue"
 
 
 class Seen(enum.StrEnum):

@@ -1,8 +1,9 @@
 """What one message is, if calls about it happen one after the other: the specification that histories are held against.
 
-A message is absent, then open, then ended, for ever. While it is open it is leased under fencing numbers that grow; a
-settle holds if it names the newest. Leases end by themselves as well, and others are granted that no program ever heard
-of, so an open message is explained by less than it has been through. That is lenient, and never wrong.
+A message is absent, then open, then ended, for ever; only a dead letter may be requeued. While it is open it is leased
+under fencing numbers that grow; a settle holds if it names the newest. Leases end by themselves as well, and others are
+granted that no program ever heard of, so an open message is explained by less than it has been through. That is
+lenient, and never wrong.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Specification:
                 if standing.seen is Seen.OPEN:
                     return (standing._replace(seen=Seen.CANCELLED),)
                 return (standing,) if standing.seen is Seen.CANCELLED else ()
+            case What.REQUEUE:
+                return (standing._replace(seen=Seen.OPEN) if standing.seen is Seen.DEAD else standing,)
 
     def _read(self, standing: Standing, call: Act) -> Sequence[Standing]:
         assert call.seen is not None

@@ -3,8 +3,9 @@
 Put in is what a submit named that was not refused, or what a settle carries; acknowledged, where that was confirmed.
 Out comes what a program was handed, and what a program knows to have ended. *Lost* was acknowledged, and the history
 does not end with its end. *Unexpected* came out, and was never put in, or was put in as something else. *Duplicated*
-ended more than once, or was handed out twice under one lease. *Recovered* came out although its submitter never heard
-that it went in; and what is handed out again under another lease is *redelivered*: neither is a fault.
+ended more than once (and nobody requeued it), or was handed out twice under one lease. *Recovered* came out although
+its submitter never heard that it went in; and what is handed out again under another lease is *redelivered*: neither is
+a fault.
 
 The history has to be of all programs, to an end at which all was worked off and asked after.
 """
@@ -73,7 +74,8 @@ class TotalQueue:
         if changed := [call for call in grants if call.payload not in {put.payload for put in submits}]:
             report.unexpected += 1
             self._note(self.UNEXPECTED, f"{token} was handed out changed: {changed[0]}")
-        if twice := twice_out(grants, ends):
+        requeued = any(call.what is What.REQUEUE for call in history)
+        if twice := twice_out(grants, [] if requeued else ends):
             report.duplicated += 1
             self._note(self.DUPLICATED, f"{token} {twice}")
         if acknowledged and (missing := why_lost(history, ends)):

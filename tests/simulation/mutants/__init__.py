@@ -21,6 +21,7 @@ from tests.simulation.mutants.sessions import SESSIONS
 from tests.simulation.mutants.snapshots import SNAPSHOTS
 from tests.simulation.mutants.state_function import STATE_FUNCTION
 from tests.simulation.mutants.streaming import STREAMING
+from tests.simulation.mutants.wishes import WISHES
 
 MUTANTS = [*CONSENSUS, *STATE_FUNCTION, *REPLICATION, *SNAPSHOTS, *QUEUEING, *LETTERS, *OUTBOX, *POLICIES, *SESSIONS,
-           *READS, *STREAMING, *PROGRAMS, *DISK, *DISASTERS]
+           *READS, *STREAMING, *PROGRAMS, *DISK, *DISASTERS, *WISHES]
