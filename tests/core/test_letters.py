@@ -126,6 +126,24 @@ def test_a_letter_that_is_given_up_lies_where_it_lay_with_the_error_that_it_died
     check_rows(node)
 
 
+def test_a_letter_that_is_laid_down_did_not_die_anew() -> None:
+    node = dead(2)
+    [grant] = take(node)
+    settle(node, grant, How.NACK)
+    depths = node.call(GetQueues(1))
+    assert isinstance(depths, QueuesReply)
+    assert (depths.queues[0].died, depths.queues[0].settled) == (2, 0)
+
+
+def test_a_requeued_letter_rests_no_longer() -> None:
+    node = dead(1)
+    [grant] = take(node)
+    settle(node, grant, How.NACK)
+    node.call(Requeue(1, 0, (an_id(node),)))
+    kill(node)
+    assert numbers_of(take(node)) == [1]
+
+
 def test_a_letter_in_hand_in_vain_rests_and_is_then_handed_out_again() -> None:
     node = dead(2, letter_rest_s=10.0)
     [grant] = take(node)

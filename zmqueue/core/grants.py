@@ -30,13 +30,13 @@ class Grants:
         self._inherited: dict[int, bytes] = {}         # Leased of an earlier term, uncommitted -> its session
         self._picks: dict[int, tuple[str, int]] = {}   # uncommitted Leased -> (queue, how many ready ones it takes)
         self._picked: dict[str, int] = {}              # by queue: the sum of those
-        self._resting: dict[bytes, tuple[str, float]] = {}     # dead letter -> (its queue, until when, seconds)
+        self._resting: dict[str, dict[bytes, float]] = {}      # by queue: dead letter -> until when, seconds
 
     def available(self, queue: str) -> int:
         """How many messages could be handed out now: ready, and in no uncommitted lease; none of a paused queue. Of
         dead letters (`letters`), as many as lie there and do not rest."""
         if (dead := letters.queue_of(queue)) is not None:
-            resting = sum(of == dead for of, _ in self._resting.values())
+            resting = len(self._resting.get(dead, ()))
             return self._ledger.machine.count(dead, State.DEAD) - self._picked.get(queue, 0) - resting
         if self._ledger.office.policy(queue).paused:
             return 0
@@ -73,13 +73,13 @@ class Grants:
 
     def _pick_letters(self, queue: str, most: int, size_max: int) -> list[Grant]:
         """The same of dead letters, in the order of their submit."""
-        machine, locks = self._ledger.machine, self._ledger.locks
+        machine, locks, resting = self._ledger.machine, self._ledger.locks, self._resting.get(queue, ())
         grants: list[Grant] = []
         size, start, page_size = 0, None, max(most, _PAGE_MIN)
         while page := machine.letters(queue, start, page_size):
             for key, message_id in page:
                 start = key + b"\x00"
-                if message_id in locks or message_id in self._resting:
+                if message_id in locks or message_id in resting:
                     continue
                 (submission, options), record = machine.body(message_id), machine.record(message_id)
                 size += len(submission.payload)
@@ -139,20 +139,23 @@ class Grants:
 
     def rest(self, queue: str, message_id: bytes, until: float) -> None:
         """It lies where it lay, and is handed out again only after that moment, by this primary."""
-        self._resting[message_id] = (queue, until)
+        self._resting.setdefault(queue, {})[message_id] = until
 
     def rested(self, ids: Sequence[bytes]) -> None:
         """They do not lie there any more."""
-        if self._resting:
+        for of_queue in self._resting.values():
             for message_id in ids:
-                self._resting.pop(message_id, None)
+                of_queue.pop(message_id, None)
 
     def tick(self, now: float) -> None:
-        """Some have rested long enough. They began to rest one after another, for equal times."""
-        for message_id, (_, until) in list(islice(self._resting.items(), _RESTED_MAX)):
-            if until > now:
-                break
-            del self._resting[message_id]
+        """Some have rested long enough. Those of a queue began to rest one after another, for equal times."""
+        for queue, resting in list(self._resting.items()):
+            for message_id, until in list(islice(resting.items(), _RESTED_MAX)):
+                if until > now:
+                    break
+                del resting[message_id]
+            if not resting:
+                del self._resting[queue]
 
     def granted(self, session: bytes, number: int, now: float) -> tuple[list[Grant], int]:
         """What a lease request was granted here before and still holds, and how many ms of it are left at least."""

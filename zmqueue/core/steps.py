@@ -277,10 +277,11 @@ class Steps(Rows):
         added, weight = sums.STEPS[record.state][state]
         self._count += added
         self._digest += weight * crc
-        record.state = state
+        was, record.state = record.state, state
         self._moved.add(record.queue)
-        came = (record.queue, state)
-        self.tally.entered[came] = self.tally.entered.get(came, 0) + 1
+        if was is not State.MENDING:           # a letter that is laid down did not die anew
+            came = (record.queue, state)
+            self.tally.entered[came] = self.tally.entered.get(came, 0) + 1
 
     def arrive(self, queue: str, state: State, number: int) -> None:
         """So many messages more are in that state."""

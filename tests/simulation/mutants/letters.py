@@ -43,7 +43,7 @@ def letters_do_not_rest(patch: pytest.MonkeyPatch) -> None:
     """A letter that was in hand in vain is handed out again at once."""
     rewrite(patch, Desk, "_laid_down", ("now + self._office.limits.letter_rest_s", "now - 1.0"))
     rewrite(patch, Grants, "available", ("- resting", ""))
-    rewrite(patch, Grants, "_pick_letters", (" or message_id in self._resting", ""))
+    rewrite(patch, Grants, "_pick_letters", (" or message_id in resting", ""))
 
 
 def letters_in_hand_are_requeued(patch: pytest.MonkeyPatch) -> None:
@@ -52,9 +52,16 @@ def letters_in_hand_are_requeued(patch: pytest.MonkeyPatch) -> None:
     rewrite(patch, wishes, "_judge", (honest, honest.replace("is State.DEAD", "in (State.DEAD, State.MENDING)")))
 
 
+def letters_laid_down_run_again(patch: pytest.MonkeyPatch) -> None:
+    """A letter whose lease ends goes where other messages go then."""
+    rewrite(patch, letters, "lay_down", ("steps.end_again(key, record, crc, State.DEAD)",
+                                         "steps.wait(key, record, crc)"), ("put(steps, key, record)", "pass"))
+
+
 LETTERS = [
     mutant(repeats_mean_the_next_death, "Q7", schedule="repeated_requeue"),
     mutant(sweeps_do_not_say_which_death, "Q7", schedule="swept_while_nodes_die"),
+    mutant(letters_laid_down_run_again, "Q7", schedule="letters_in_hand_while_nodes_die"),
     mutant(pages_begin_one_too_late, "Q7", schedule="letters_page_by_page"),
     mutant(searches_do_not_wait_for_the_barrier, "R10", schedule="search_at_one_who_may_be_deposed"),
     mutant(letters_laid_down_are_not_listed, "Q7", schedule="letter_of_a_lost_session"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -10,6 +11,7 @@ from tests.core.test_finding import a_node, kill, lease, numbers, page, question
 from tests.simulation.checkers import Violation
 from tests.simulation.checkers.logs import Logs
 from tests.simulation.checkers.states import States
+from zmqueue.client.calls import LeaseSayCall
 from zmqueue.client.leasing import Holding
 from zmqueue.client.sweeping import Swept
 from zmqueue.client.wishing import Wish
@@ -69,14 +71,18 @@ class _Sweeping:
         echo = _Echo()
         self.cluster = VirtualCluster(seed, settings=agreed, observers=(states, self.logs, echo), weather=STORM)
         echo.cluster = self.cluster
+        self.ran = 0
         self.worker = self.cluster.client()
         _, self.slots = self.worker.work(["jobs"], 20, self._work)
+        call = self.cluster.client().submit("jobs", [b"%d" % number for number in range(LETTERS)], timeout=60.0)
+        assert self.cluster.run_until(lambda: call.finished and self.count(State.DEAD) == LETTERS, 60.0)
 
     def _committed(self, bucket: int, seq: int, operation: Operation) -> None:
         if isinstance(operation, Requeued):
             self.requeued.update(operation.ids)
 
     def _work(self, holding: Holding) -> None:
+        self.ran += 1
         self.worker.settle(holding, How.REJECT, error="as bad as before", timeout=60.0)
         self.worker.freed(self.slots)
 
@@ -87,24 +93,27 @@ class _Sweeping:
         """Requeue all, while each node in turn dies and returns."""
         ended: list[Swept | ZmqueueError] = []
         self.cluster.client().sweep("requeue", Wish.REQUEUE, "jobs", ended.append, timeout=120.0)
-        for node in list(self.cluster.nodes.values()):
-            self.cluster.run(0.02)
-            node.crash()
-            self.cluster.run(1.0)
-            node.start()
-            self.cluster.run_until(self.cluster.is_whole, 60.0, every=0.1)
+        self.kill_nodes(0.02)
         assert self.cluster.run_until(lambda: bool(ended), 120.0), "the sweep ends"
         swept, = ended
         assert isinstance(swept, Swept), swept
         return swept
 
 
+    def kill_nodes(self, pause: float) -> None:
+        """Each in turn dies, `pause` seconds after the cluster was whole, and returns."""
+        for node in list(self.cluster.nodes.values()):
+            self.cluster.run(pause)
+            node.crash()
+            self.cluster.run(1.0)
+            node.start()
+            self.cluster.run_until(self.cluster.is_whole, 60.0, every=0.1)
+
+
 def swept_while_nodes_die() -> None:
     """All letters are requeued while nodes are killed, and each of them is dead again within a moment, so that whatever
     is repeated meets its next death."""
     scene = _Sweeping(seed=1)
-    call = scene.cluster.client().submit("jobs", [b"%d" % number for number in range(LETTERS)], timeout=60.0)
-    assert scene.cluster.run_until(lambda: call.finished and scene.count(State.DEAD) == LETTERS, 60.0)
     swept = scene.sweep()
     scene.cluster.run(max(ECHOES_S) + 1.0)
     twice = sum(many > 1 for many in scene.requeued.values())
@@ -112,6 +121,37 @@ def swept_while_nodes_die() -> None:
     require(len(scene.requeued) == swept.done == LETTERS and not swept.not_done,
             f"of {LETTERS} letters {len(scene.requeued)} were requeued, {swept.done} as it was told")
     assert scene.cluster.run_until(lambda: scene.count(State.DEAD) == LETTERS, 60.0), "each dies again"
+
+
+def letters_in_hand_while_nodes_die() -> None:
+    """Workers take letters up, mend some, give up others and hold some as long as they live, while nodes are killed.
+    In the end all are mended, none twice, and none ran."""
+    scene = _Sweeping(seed=2)
+    cluster, mended, dice = scene.cluster, Counter[bytes](), random.Random(2)
+    mender = cluster.client()
+    ran, dying = scene.ran, True
+
+    def mend(holding: Holding) -> None:
+        if dying and dice.random() < 0.1:
+            return                                   # nobody settles it, until its session is lost
+        how = dice.choice((How.ACK, How.ACK, How.NACK))
+
+        def said(call: LeaseSayCall) -> None:
+            if how is How.ACK and call.error is None:
+                mended[holding.id] += 1
+        mender.settle(holding, how, timeout=60.0, notify=said)
+        cluster.time.after(0.2, lambda: mender.freed(slots))
+
+    _, slots = mender.work([DEAD], 8, mend, lease_ms=2_000)
+    scene.kill_nodes(0.5)
+    mender.crash()
+    dying, mender = False, cluster.client()
+    _, slots = mender.work([DEAD], 40, mend, lease_ms=2_000)
+    cluster.run_until(lambda: scene.count(State.PURGED) == LETTERS, 300.0, every=1.0)
+    left = LETTERS - scene.count(State.PURGED)
+    require(not left, f"{left} of {LETTERS} letters cannot be mended")
+    require(scene.ran == ran, "a letter in hand ran as a job")
+    require(max(mended.values()) == 1, "a letter was mended twice")
 
 
 def an_id(node: Node, number: int = 1) -> bytes:
@@ -181,5 +221,5 @@ def repeated_requeue() -> None:
 
 
 SCHEDULES: dict[str, Callable[[], None]] = {schedule.__name__: schedule for schedule in (
-    swept_while_nodes_die, letters_page_by_page, search_at_one_who_may_be_deposed, letter_of_a_lost_session,
-    letter_in_hand_in_vain, letter_requeued_beneath_a_hand, repeated_requeue)}
+    swept_while_nodes_die, letters_in_hand_while_nodes_die, letters_page_by_page, search_at_one_who_may_be_deposed,
+    letter_of_a_lost_session, letter_in_hand_in_vain, letter_requeued_beneath_a_hand, repeated_requeue)}
