@@ -86,7 +86,7 @@ def test_a_plain_worker_refuses_what_it_could_not_run(app: zmqueue.App) -> None:
     with pytest.raises(ValueError, match="no task of this app is in queue 'other'; there are counted, mixed, plain"):
         app.worker("other")
     with pytest.raises(ValueError, match="give the plain ones a queue of their own"):
-        asyncio.run(_aio_worker(app, executor="process"))
+        asyncio.run(_aio_worker(app, "mixed", executor="process"))
     local = zmqueue.App()
     with pytest.raises(ValueError, match="has no tasks"):
         local.worker()
@@ -95,8 +95,8 @@ def test_a_plain_worker_refuses_what_it_could_not_run(app: zmqueue.App) -> None:
         local.worker(executor="process")
 
 
-async def _aio_worker(app: zmqueue.App, **options: Any) -> zmqueue.aio.Worker:
-    return app.aio_worker(**options)
+async def _aio_worker(app: zmqueue.App, *queues: str, **options: Any) -> zmqueue.aio.Worker:
+    return app.aio_worker(*queues, **options)
 
 
 def test_a_worker_of_an_older_version_leaves_what_it_does_not_know_to_a_newer_one(

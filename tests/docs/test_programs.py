@@ -31,7 +31,7 @@ class Block(NamedTuple):
 
 def _blocks() -> list[Block]:
     found = []
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for number, (kind, code) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")), 1):
             found.append(Block(f"{page.name}-{number}", kind, code))
     return found

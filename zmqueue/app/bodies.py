@@ -25,12 +25,15 @@ class Codec(Protocol):
     @property
     def name(self) -> str:
         """Stands on the wire: ASCII letters, digits, `.`, `_`, `-`. A change of the format is a new name."""
+        ...
 
     def encode(self, data: bytes, /) -> bytes:
         """Bytes for the wire."""
+        ...
 
     def decode(self, data: bytes, /) -> bytes:
         """The bytes that `encode` was given. Raises where these are none that it made."""
+        ...
 
 
 class NotEncoded(ValueError):

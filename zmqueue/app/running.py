@@ -87,7 +87,8 @@ class AsyncDispatch:
         if isinstance(work, Leased):                     # its lease is awaited, which a thread cannot
             here.run(telling.set, work.tell)
             work = pack(work).unpack()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, here.run, run, task, work)
+        ran = self._pool.submit(here.run, run, task, work)
+        return await asyncio.wrap_future(ran)
 
 
 def find(app: App, work: Message) -> AnyTask:

@@ -26,6 +26,9 @@ JSON = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf
                   arbitrary_types_allowed=True)
 """How what JSON has no word for is written: bytes as base64 (RFC 4648, section 5), NaN and infinities as texts."""
 
+ONLY_THESE = JSON.copy()
+ONLY_THESE["extra"] = "forbid"
+
 VERSION_CHARACTERS = 16
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -44,7 +47,7 @@ class Signature:
                                   for number, parameter in enumerate(self._parameters)}
         # Aliases, and never the names themselves: a parameter may be called `copy`, `_x` or `model_config`.
         self._model: type[BaseModel] = create_model(
-            f"arguments of {function.__name__}", __config__=ConfigDict(**JSON, extra="forbid"), **fields)
+            f"arguments of {function.__name__}", __config__=ONLY_THESE, **fields)
         self.result = Returned(_result_of(function, hints.get("return", Any)))
         self.version = _version(self._model, self._signature)
 

@@ -181,7 +181,7 @@ class Task(Generic[P, C, R]):
     def read(self, body: Encoded) -> Arguments:
         """The arguments. Raises pydantic.ValidationError, NotEncoded, GiveBack, or what a codec raises."""
         body = self.app.bodies.unwrap(body)
-        return self.signature.decode(body.data if body.kind in (Kind.JSON, Kind.TEXT) else b"")
+        return self.signature.decode(body.data)          # JSON that was submitted as text or bytes is JSON as well
 
     def wrap(self, result: object) -> Encoded:
         """The result's body. Raises pydantic.ValidationError, TypeError."""
