@@ -71,6 +71,27 @@ def test_word_that_comes_twice_counts_once() -> None:
     assert record(node).state is State.READY
 
 
+def test_a_ready_join_is_handed_out_while_word_of_a_part_comes_again() -> None:
+    node = Pair()
+    queued(node, 1)
+    done = finish(node)
+    node.call(node.ack(node.take(), word(node, done)))
+    node.arrive()                                      # the word is in the target's log
+    assert len(node.lease("sums")) == 1
+
+
+def test_word_that_comes_while_the_join_is_cancelled_changes_nothing() -> None:
+    node = Pair()
+    queued(node, 1)
+    grant = node.lease("parts", most=1)[0]
+    node.call(node.ack(grant, word(node, grant.submission.id)))
+    node.send(Cancel(node.request(), TARGET, (node.message(50).id,)))
+    node.arrive()                                      # both are in the log, one after the other
+    assert node.replicas[TARGET].end - node.replicas[TARGET].commit == 2
+    node.deliver()
+    assert record(node).state is State.CANCELLED
+
+
 def test_the_join_and_its_parts_are_one_entry() -> None:
     node = Pair()
     node.send(submit(node, parts(node, 1, 2)))

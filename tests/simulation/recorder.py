@@ -171,8 +171,9 @@ def carried_by(call: LeaseSayCall, act: Act) -> Iterator[tuple[bytes, Act]]:
     """The messages that a settle queues if it holds: (id, the submit of it). When they are stored, nobody is told."""
     settle = call.item.settle
     for parcel in () if settle is None else settle.then:
-        if not parcel.part:
-            yield parcel.message.id, Act(What.SUBMIT, act.program, act.begun, payload=parcel.message.payload)
+        parts = parcel.options.awaits.parts if parcel.options and parcel.options.awaits else ()
+        for queued in (*parts, *(() if parcel.part else (parcel,))):
+            yield queued.message.id, Act(What.SUBMIT, act.program, act.begun, payload=queued.message.payload)
 
 
 class RecordedClient(VirtualClient):

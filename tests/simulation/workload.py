@@ -14,6 +14,7 @@ from functools import partial
 from tests.simulation.operators import Operator
 from tests.simulation.whims import Whimsical
 from zmqueue.client.calls import SubmitCall
+from zmqueue.client.chains import JOIN, carried_on
 from zmqueue.client.leasing import Holding
 from zmqueue.client.streaming import FollowCall
 from zmqueue.core.ids import bucket_of, parse_token
@@ -46,8 +47,8 @@ class Load:
     extend: float
     tell: float                            # a handler tells of progress
     follow: float                          # seconds between two questions after progress; 0: nobody follows
-    again: float                           # a confirmed submit is repeated
     then: float                            # an ack queues the next messages
+    again: float                           # a confirmed submit is repeated
     ask: float                             # a producer asks after a message, per submit
     delay: float                           # a submit is for later
     probe: float                           # seconds between two probes; 0: nobody probes
@@ -133,6 +134,7 @@ class Worker:
 
     def __init__(self, cluster: VirtualCluster, load: Load, dice: random.Random) -> None:
         self.client = cluster.client()
+        self._words: list[Parcel] = []     # that some part of a join is done, said last
         self.diligent = False              # works fast, and settles everything: for the end of a run
         self._cluster, self._load, self._dice = cluster, load, dice
         self._slots = self.client.work(QUEUES, load.slots, self._begin, lease_ms=load.lease_ms)[1]
@@ -160,6 +162,8 @@ class Worker:
             return
         client.freed(self._slots)
         roll = 1.0 if self.diligent else dice.random()
+        if any(name == JOIN for name, _ in holding.submission.headers):
+            roll = max(roll, load.nack + load.reject)      # a join waits until its parts are done: none of them dies
         for limit, act in (
                 (load.nack, lambda: client.settle(holding, How.NACK, error="again", delay_ms=dice.choice((0, 0, 300)))),
                 (load.reject, lambda: client.settle(holding, How.REJECT, error="never")),
@@ -171,15 +175,25 @@ class Worker:
                 return
             roll -= limit
         client.settle(holding, How.ACK, b"%s %d %s" % (client.identity, holding.fencing, dice.randbytes(4)),
-                      timeout=dice.choice((0.5, 10.0)), then=self._next())
+                      timeout=dice.choice((0.5, 10.0)), then=[*self._next(), *self._again(holding)])
 
     def _next(self) -> list[Parcel]:
         """What an ack queues: less than one message on average, so that it comes to an end."""
         dice = self._dice
         if self.diligent or dice.random() >= self._load.then:
             return []
-        return [self.client.parcel(dice.choice(QUEUES), dice.randbytes(dice.randrange(self._load.body_bytes_max)))
-                for _ in range(dice.choice((1, 1, 2, 3)))]
+        if dice.random() < 0.15:
+            return [self.client.join(*self._message(), [self._message() for _ in range(dice.randint(1, 4))])]
+        return [self.client.parcel(*self._message()) for _ in range(dice.choice((1, 1, 2, 3)))]
+
+    def _again(self, holding: Holding) -> list[Parcel]:
+        """Word to joins that was said before, with another ack."""
+        repeated = self._words if self._dice.random() < 0.3 else []
+        self._words = carried_on(holding.submission, 0, b"", 0) or self._words
+        return repeated
+
+    def _message(self) -> tuple[str, bytes]:
+        return self._dice.choice(QUEUES), self._dice.randbytes(self._dice.randrange(self._load.body_bytes_max))
 
     def _forget(self, holding: Holding) -> Callable[[], object]:
         def forget() -> None:

@@ -359,8 +359,8 @@ def messages_of(operation: Operation) -> list[bytes]:
             return [settle.id for settle in settles]
         case Progressed(id=message_id):
             return [message_id]
-        case Forwarded(batches=batches, arrived=arrived):
-            return [taken_lock(operation.source, operation.generation), *(join for join, _ in arrived),
+        case Forwarded(batches=batches):       # not the joins: word of a part fits whatever has become of its join
+            return [taken_lock(operation.source, operation.generation),
                     *(name for batch in batches for name in _names(batch.queue, batch.messages, batch.options))]
         case Fired(name=name, queue=queue, messages=messages, options=options):
             return [schedule_lock(name), *_names(queue, messages, options)]

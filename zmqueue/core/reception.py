@@ -134,7 +134,7 @@ class Reception:
 
     def _names(self, parcels: Sequence[Parcel]) -> list[bytes]:
         """What must not be locked."""
-        names = [parcel.message.id for parcel in parcels]
+        names = [parcel.message.id for parcel in parcels if not parcel.part]
         names += [unique_lock(parcel.queue, parcel.options) for parcel in parcels
                   if parcel.options is not None and parcel.options.unique]
         return names

@@ -6,7 +6,10 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from zmqueue.client.calls import AskCall, Call, Draft, LeaseSayCall, SubmitCall
+from zmqueue.client.chains import JOIN, carried_on
 from zmqueue.client.core import ClientCore
 from zmqueue.client.declaring import Decide, PolicyCall
 from zmqueue.client.errands import Errand
@@ -16,8 +19,9 @@ from zmqueue.client.streaming import FollowCall
 from zmqueue.client.sweeping import Course, Sweeps, Swept
 from zmqueue.client.telling import TellCall
 from zmqueue.client.wishing import Wish
-from zmqueue.core.ids import RANDOM_BYTES, make_id
-from zmqueue.core.operations import How, Kind, Parcel, Settle, Submission
+from zmqueue.core.checks import ATTEMPTS_MAX
+from zmqueue.core.ids import RANDOM_BYTES, make_id, token_of
+from zmqueue.core.operations import Awaits, How, Kind, Options, Parcel, Settle, Submission
 from zmqueue.core.packets import Heartbeat, Packet, Reply, Request, decode, decode_envelope, encode
 from zmqueue.errors import ZmqueueError
 from zmqueue.testing.clock import LocalClock
@@ -97,11 +101,22 @@ class VirtualClient:
     def settle(self, holding: Holding, how: How, data: bytes = b"", error: str = "", delay_ms: int = 0,
                timeout: float = 10.0, notify: Callable[[Any], None] | None = None,
                then: Sequence[Parcel] = ()) -> LeaseSayCall:
-        """End a lease. `then`: what an ack queues (see `parcel`)."""
+        """End a lease. `then`: what an ack queues (see `parcel`), beside what the message's headers say."""
+        if how is How.ACK:
+            wall = self.core.routing.cluster_wall(self.now)
+            then = (*then, *carried_on(holding.submission, Kind.BYTES, data, wall))
         settle = Settle(holding.id, holding.fencing, how, Kind.BYTES if how is How.ACK else Kind.NONE, data, error,
                         delay_ms, tuple(then))
         return self._say(holding, LeaseSayCall("settle", (holding.id, holding.fencing), self.now + timeout, notify,
                                                settle=settle))
+
+    def join(self, queue: str, body: bytes, parts: Sequence[tuple[str, bytes]]) -> Parcel:
+        """A join for an ack to queue, with its parts: (queue, body). They are tried until they are done."""
+        join, found = self.parcel(queue, body), [self.parcel(*part) for part in parts]
+        header = ((JOIN, token_of(join.message.id)),)
+        return replace(join, options=Options(awaits=Awaits(tuple(
+            replace(part, message=replace(part.message, headers=header, attempts=ATTEMPTS_MAX),
+                    options=Options(losses=ATTEMPTS_MAX)) for part in found))))
 
     def parcel(self, queue: str, body: bytes) -> Parcel:
         """A message for an ack to queue, with an id of its own."""

@@ -62,6 +62,7 @@ class Life:
     session: bytes = b""
     result: bytes = b""
     events: list[tuple[int, bytes]] = field(default_factory=list)
+    awaits: set[bytes] = field(default_factory=set)    # a join: the parts that are not done yet
     settles: dict[tuple[int, int], bytes] = field(default_factory=dict)    # (fencing, how) -> data
     sessions: dict[int, tuple[bytes, int]] = field(default_factory=dict)   # fencing -> (session, its request)
 
@@ -108,6 +109,8 @@ class BucketModel:
             case Submitted() | Forwarded():
                 for index, (queue, submission, options) in enumerate(_submissions(operation)):
                     self._submitted(seq, index, queue, submission, options)
+                for join, part in operation.arrived if isinstance(operation, Forwarded) else ():
+                    self._part_done(join, part)
             case Leased(grants=grants):
                 self._requested(operation)
                 for held in grants:
@@ -162,7 +165,18 @@ class BucketModel:
             if holder := self.keeper(life.key):
                 raise Unfit(f"message {submission.id.hex()} has the key {life.key}, which {holder.hex()} keeps")
             self._keys[life.key] = submission.id
-        if not submission.due:
+        if options.awaits is not None:
+            life.awaits = {part.message.id for part in options.awaits.parts}
+        elif not submission.due:
+            self._wait(life)
+
+    def _part_done(self, join: bytes, part: bytes) -> None:
+        """A join is ready when each of its parts is done, and no sooner."""
+        life = self.lives.get(join)
+        if life is None or part not in life.awaits:
+            return
+        life.awaits.remove(part)
+        if not life.awaits and life.state is State.DELAYED:
             self._wait(life)
 
     def keeper(self, key: tuple[str, str, str]) -> bytes | None:

@@ -7,12 +7,13 @@ forgets one only when the target has committed it. In the end nothing is on its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.simulation.checkers import Violation
 from zmqueue.core.ids import bucket_of
-from zmqueue.core.operations import Delivered, Forwarded, Operation, Parcel, Settled
+from zmqueue.core.operations import Chosen, Delivered, Forwarded, Operation, Parcel, Settled, Submitted
 
 if TYPE_CHECKING:
     from tests.simulation.checkers.logs import Logs
@@ -51,15 +52,28 @@ class Parcels:
         match operation:
             case Settled(settles=settles, generation=generation):
                 for settle in settles:
-                    for parcel in settle.then:
-                        link = bucket, generation, bucket_of(parcel.message.id, self._buckets)
-                        self.lines.setdefault(link, Line()).parcels.append(parcel)
-            case Forwarded():
+                    self._put(bucket, generation, settle.then)
+            case Submitted(options=options):
+                self._put_parts(bucket, options)
+            case Forwarded(batches=batches):
                 self._forwarded(bucket, seq, operation)
+                for batch in batches:
+                    self._put_parts(bucket, batch.options)
             case Delivered():
                 self._delivered(bucket, seq, operation)
             case _:
                 pass
+
+    def _put_parts(self, bucket: int, options: Chosen) -> None:
+        """Joins are queued: with them, their parts."""
+        for _, each in options:
+            if each.awaits is not None:
+                self._put(bucket, each.awaits.generation, each.awaits.parts)
+
+    def _put(self, bucket: int, generation: int, parcels: Sequence[Parcel]) -> None:
+        for parcel in parcels:
+            link = bucket, generation, bucket_of(parcel.message.id, self._buckets)
+            self.lines.setdefault(link, Line()).parcels.append(parcel)
 
     def _forwarded(self, bucket: int, seq: int, operation: Forwarded) -> None:
         line = self.lines.get((operation.source, operation.generation, bucket), Line())
@@ -74,6 +88,10 @@ class Parcels:
                   for parcel in line.parcels[operation.first - 1:operation.last] if not parcel.part]
         if found != wanted:
             raise Violation(self.ONCE, f"{where} as {found}, and queued was {wanted}")
+        words = tuple((parcel.message.id, parcel.part)
+                      for parcel in line.parcels[operation.first - 1:operation.last] if parcel.part)
+        if operation.arrived != words:
+            raise Violation(self.ONCE, f"{where} with word of {operation.arrived}, and queued was {words}")
         line.taken = operation.last
 
     def _delivered(self, bucket: int, seq: int, operation: Delivered) -> None:

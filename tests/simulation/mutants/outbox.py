@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.simulation.checkers.ending import Ending
 from tests.simulation.checkers.logs import Logs
 from tests.simulation.checkers.parcels import Parcels
 from tests.simulation.mutants.planting import CRASHED, mutant, rewrite
-from zmqueue.core import outbox, reception
+from zmqueue.core import joins, outbox, reception
 from zmqueue.core.endings import Endings
 from zmqueue.core.forwarding import Post, Sending
 from zmqueue.core.ids import bucket_of
@@ -82,6 +83,20 @@ def repeats_go_on_where_they_were(patch: pytest.MonkeyPatch) -> None:
         "self._landed(line)", "line.upto = line.sent\n            self._landed(line)"))
 
 
+def word_is_counted_twice(patch: pytest.MonkeyPatch) -> None:
+    """A join counts words, and not the parts that they are about."""
+    rewrite(patch, joins, "arrived", ("place = keys.awaited_key(prefix, join, part)", """\
+found = steps.tables.scan(Table.LINKS, *span(keys.awaited_prefix(prefix, join)), 1)
+    place = found[0][0] if found else keys.awaited_key(prefix, join, part)"""))
+
+
+def word_is_lost(patch: pytest.MonkeyPatch) -> None:
+    """Now and then a join does not hear of a part that is done."""
+    rewrite(patch, joins, "arrived", (
+        "if steps.tables.get(Table.LINKS, place) is None:",
+        "if steps.tables.get(Table.LINKS, place) is None or part[-1] % 4 == 0:"))
+
+
 OUTBOX = [
     mutant(numbers_are_not_checked, "Q4", Parcels.ONCE, Logs.DECISIONS),
     mutant(deleted_before_the_target_has_it, "Q4", Parcels.KEPT, Parcels.ONCE),
@@ -89,5 +104,7 @@ OUTBOX = [
     mutant(number_and_messages_are_two_entries, "Q4", Parcels.ONCE),
     mutant(what_is_being_taken_is_taken_again, "Q4", Parcels.ONCE, Logs.DECISIONS, CRASHED),
     mutant(what_is_refused_is_thrown_away, "Q4", Parcels.KEPT),
+    mutant(word_is_counted_twice, "Q4", Logs.DECISIONS, Ending.LOST),
+    mutant(word_is_lost, "Q4", Logs.DECISIONS, Ending.LOST, Ending.WHOLE),
     mutant(repeats_go_on_where_they_were, "Q4", Parcels.KEPT),
 ]
