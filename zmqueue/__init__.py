@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zmqueue.client.message import Message
     from zmqueue.client.parcels import Ack, Parcel, to
     from zmqueue.client.queues import Backoff, QueuePolicy
+    from zmqueue.client.scheduling import ScheduleView
     from zmqueue.client.streaming import Event
     from zmqueue.client.sweeping import Held, Swept, WorkerView
     from zmqueue.client.ticket import Result, Status, Ticket
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         SubmitManyFailed,
         SubmitTimeout,
         Unknown,
+        UnknownSchedule,
         UnknownToken,
         ZmqueueError,
     )
@@ -107,6 +109,7 @@ __all__ = [
     "Result",
     "ResultGone",
     "ResultTimeout",
+    "ScheduleView",
     "Settings",
     "SettleTimeout",
     "Status",
@@ -115,6 +118,7 @@ __all__ = [
     "Swept",
     "Ticket",
     "Unknown",
+    "UnknownSchedule",
     "UnknownToken",
     "With",
     "Work",
@@ -171,6 +175,9 @@ def _home(name: str) -> ModuleType:
         case "Backoff" | "QueuePolicy":
             from zmqueue.client import queues
             return queues
+        case "ScheduleView":
+            from zmqueue.client import scheduling
+            return scheduling
         case "Event":
             from zmqueue.client import streaming
             return streaming

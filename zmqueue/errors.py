@@ -70,6 +70,10 @@ class Busy(Refused):
     """The node has as much in hand as it may."""
 
 
+class UnknownSchedule(Refused):
+    """There is no schedule of this name."""
+
+
 class NotServing(Refused):
     """The node serves nothing now: it starts, stops, or has no majority."""
 

@@ -22,6 +22,7 @@ from zmqueue.client.face import TIMEOUT_S, Face
 from zmqueue.client.finding import Found, Moment, Search, search
 from zmqueue.client.leasing import Holding
 from zmqueue.client.queues import PolicyOptions, QueuePolicy
+from zmqueue.client.scheduling import ScheduleOptions, ScheduleView
 from zmqueue.client.streaming import Event, Streaming
 from zmqueue.client.sweeping import Course, Filters, Swept, WorkerView
 from zmqueue.client.ticket import Result, Status
@@ -248,6 +249,32 @@ class Client(Face[Ticket, Message]):
     async def resume(self, queue: str, *, timeout: float | None = None) -> None:
         """Hand out the queue's messages again. Whoever waits for them is told at once."""
         await self._do(self._to_pause(queue, timeout, paused=False))
+
+    # --- schedules ---
+
+    async def schedule(self, name: str, queue: str, payload: object = None, *, timeout: float | None = None,
+                       **options: Unpack[ScheduleOptions]) -> None:
+        """Have a message queued at certain moments, by the cluster itself, each time exactly once.
+
+        As `zmqueue.Client.schedule`; so are the following.
+        """
+        await self._do(self._to_schedule(name, queue, payload, options, timeout))
+
+    async def unschedule(self, name: str, *, timeout: float | None = None) -> None:
+        """Withdraw the schedule: no tick fires any more; what was queued stays. Raises UnknownSchedule."""
+        await self._do(self._to_unschedule(name, timeout))
+
+    async def pause_schedule(self, name: str, *, timeout: float | None = None) -> None:
+        """Let no tick of the schedule fire until `resume_schedule`. Raises UnknownSchedule."""
+        await self._do(self._to_pause_schedule(name, timeout))
+
+    async def resume_schedule(self, name: str, *, timeout: float | None = None) -> None:
+        """Let its ticks fire again, from now on: a pause is no outage, and is not made up for."""
+        await self._do(self._to_resume_schedule(name, timeout))
+
+    async def schedules(self, *, timeout: float | None = None) -> list[ScheduleView]:
+        """All schedules, by name, as the newest state known shows them. Raises ClusterUnreachable."""
+        return await self._do(self._to_see_schedules(timeout))
 
     # --- life ---
 

@@ -27,6 +27,9 @@ COMMANDS: Mapping[str, str] = {
     "peek": "Look at dead letters.",
     "requeue": "Give dead letters another try.",
     "purge": "Throw dead letters away, or cancel what waits.",
+    "schedules": "What is queued at certain moments, and when next.",
+    "schedule": "Have something queued at certain moments.",
+    "unschedule": "Withdraw a schedule.",
     "doctor": "Examine the directory of a node that does not run.",
     "adopt": "Let a bucket go on from an older copy: its in-sync replicas are dead.",
     "weight": "Change a member's share of the buckets.",
@@ -68,6 +71,10 @@ def _command(name: str) -> click.Command:
         case "peek" | "requeue" | "purge":
             from zmqueue.cli import dead
             return {"peek": dead.peek, "requeue": dead.requeue, "purge": dead.purge}[name]
+        case "schedules" | "schedule" | "unschedule":
+            from zmqueue.cli import schedules
+            return {"schedules": schedules.schedules, "schedule": schedules.schedule,
+                    "unschedule": schedules.unschedule}[name]
         case "doctor":
             from zmqueue.cli.doctor import doctor
             return doctor

@@ -18,6 +18,7 @@ from zmqueue.client.finding import Found, Moment, Search, search
 from zmqueue.client.leasing import Holding
 from zmqueue.client.message import Message
 from zmqueue.client.queues import PolicyOptions, QueuePolicy
+from zmqueue.client.scheduling import ScheduleOptions, ScheduleView
 from zmqueue.client.streaming import Event, Streaming
 from zmqueue.client.sweeping import Course, Filters, Swept, WorkerView
 from zmqueue.client.ticket import Result, Status, Ticket
@@ -320,6 +321,38 @@ class Client(Face[Ticket, Message]):
     def resume(self, queue: str, *, timeout: float | None = None) -> None:
         """Hand out the queue's messages again. Whoever waits for them is told at once."""
         self._do(self._to_pause(queue, timeout, paused=False))
+
+    # --- schedules ---
+
+    def schedule(self, name: str, queue: str, payload: object = None, *, timeout: float | None = None,
+                 **options: Unpack[ScheduleOptions]) -> None:
+        """Have a message queued at certain moments, by the cluster itself, each time exactly once.
+
+        `cron`: minute, hour, day of month, month, day of week (or with seconds in front), in the time zone `zone`; or
+        `every`: seconds, from now on. `catch_up`: what becomes of ticks that passed while nobody could serve the
+        schedule's bucket: "last" (the last one is made up for), "skip" or "all". `overlap=False`: no tick while the
+        message of an earlier one has not ended. `priority`, `attempts`, `headers`: as of `submit`; `expires`: seconds
+        after its tick. The same again changes nothing, so a program may say it at each start; something else replaces
+        it, but for a pause. When it returns, it is agreed. Raises ValueError for what cannot be, NotAllowed, NoAnswer
+        (indefinite: say it again), ClusterUnreachable.
+        """
+        self._do(self._to_schedule(name, queue, payload, options, timeout))
+
+    def unschedule(self, name: str, *, timeout: float | None = None) -> None:
+        """Withdraw the schedule: no tick fires any more; what was queued stays. Raises UnknownSchedule."""
+        self._do(self._to_unschedule(name, timeout))
+
+    def pause_schedule(self, name: str, *, timeout: float | None = None) -> None:
+        """Let no tick of the schedule fire until `resume_schedule`. Raises UnknownSchedule."""
+        self._do(self._to_pause_schedule(name, timeout))
+
+    def resume_schedule(self, name: str, *, timeout: float | None = None) -> None:
+        """Let its ticks fire again, from now on: a pause is no outage, and is not made up for."""
+        self._do(self._to_resume_schedule(name, timeout))
+
+    def schedules(self, *, timeout: float | None = None) -> list[ScheduleView]:
+        """All schedules, by name, as the newest state known shows them. Raises ClusterUnreachable."""
+        return self._do(self._to_see_schedules(timeout))
 
     # --- life ---
 

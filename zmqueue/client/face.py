@@ -10,7 +10,7 @@ import os
 import time
 import weakref
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
@@ -29,6 +29,7 @@ from zmqueue.client.leased import Leased, raise_if_lost
 from zmqueue.client.leasing import Holding, LeaseCall
 from zmqueue.client.queues import PolicyOptions, QueuePolicy
 from zmqueue.client.revoking import Revokes
+from zmqueue.client.scheduling import ScheduleCall, ScheduleOptions, ScheduleView, kept, views, wanted_entry
 from zmqueue.client.streaming import Event, FollowCall, Streaming
 from zmqueue.client.submitting import GENERATION
 from zmqueue.client.surveys import SurveyCall
@@ -40,8 +41,10 @@ from zmqueue.client.transport import Transport
 from zmqueue.client.views import MembersView, QueueView, members_view, queues_view
 from zmqueue.core import letters
 from zmqueue.core.ids import PLACES, RANDOM_BYTES, make_id, parse_token, token_of
+from zmqueue.core.names import QUEUE_NAME_RULE, is_queue_name
 from zmqueue.core.operations import NO_OPTIONS, Options, Settle, State, place_of_key
 from zmqueue.core.packets import MembersReply, QueuesReply
+from zmqueue.core.schedules import SALT_BYTES, Entry
 from zmqueue.errors import Closed, SubmitManyFailed, SubmitTimeout, ZmqueueError
 
 T = TypeVar("T")
@@ -320,6 +323,38 @@ class Face(Sweeps, Revokes, Generic[TicketT, MessageT]):
     def _to_agree(self, queue: str, decide: Decide, timeout: float | None) -> Errand[None]:
         call = PolicyCall(arguments.queue_name(queue), decide, self._deadline(timeout))
         return Errand(call, partial(self._core.amend, call), call.outcome)
+
+    # --- schedules ---
+
+    def _to_schedule(self, name: str, queue: str, payload: object, options: ScheduleOptions,
+                     timeout: float | None) -> Errand[None]:
+        wanted = wanted_entry(arguments.queue_name(queue), payload, options, self._wall(), os.urandom(SALT_BYTES))
+        return self._to_agree_on(name, partial(kept, wanted=wanted), timeout)
+
+    def _to_unschedule(self, name: str, timeout: float | None) -> Errand[None]:
+        return self._to_agree_on(name, lambda found: None, timeout, must_be=True)
+
+    def _to_pause_schedule(self, name: str, timeout: float | None) -> Errand[None]:
+        return self._to_agree_on(name, lambda found: found and replace(found, paused=True), timeout, must_be=True)
+
+    def _to_resume_schedule(self, name: str, timeout: float | None) -> Errand[None]:
+        now = self._wall()
+
+        def resumed(found: Entry | None) -> Entry | None:
+            return replace(found, paused=False, start=now) if found is not None and found.paused else found
+
+        return self._to_agree_on(name, resumed, timeout, must_be=True)
+
+    def _to_agree_on(self, name: str, decide: Callable[[Entry | None], Entry | None], timeout: float | None, *,
+                     must_be: bool = False) -> Errand[None]:
+        if not is_queue_name(name):
+            raise ValueError(f"a schedule is named like a queue ({QUEUE_NAME_RULE}); this is not: {name[:40]!r}")
+        call = ScheduleCall(name, decide, self._deadline(timeout), must_be=must_be)
+        return Errand(call, partial(self._core.amend, call), call.outcome)
+
+    def _to_see_schedules(self, timeout: float | None) -> Errand[list[ScheduleView]]:
+        call = SurveyCall(self._deadline(timeout), members=True)
+        return Errand(call, partial(self._core.survey, call), lambda: views(call.outcome()[0], self._wall()))
 
     # --- inside ---
 
