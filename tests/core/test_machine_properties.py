@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from msgspec.structs import replace
 
 from tests.core import well_formed
 from tests.core.fakes import WALL, FakeTables
@@ -54,7 +55,7 @@ from zmqueue.core.sums import sum_of
 
 BUCKETS = 4
 GENERATION = 1
-QUEUES = ("jobs", "mail")
+QUEUES = ("jobs", "jobs", "mail")
 KEEP = 400
 
 READY, LEASED, DELAYED, BEHIND = State.READY, State.LEASED, State.DELAYED, State.BEHIND
@@ -88,11 +89,11 @@ New = list[tuple[int, int, Options | None]]
 """Messages to be: (priority, delay, options)."""
 
 options = st.builds(
-    lambda expires, group, key, losses, keep: Options(
-        expires, group, key[0], key[1], 700 if key[1] == Scope.WINDOW else 0, losses, keep),
-    st.sampled_from((0, 0, 300, 5_000)), st.sampled_from(("", "g", "g", "h")),
-    st.one_of(st.just(("", Scope.DONE)), st.tuples(st.sampled_from(("u", "v")), st.sampled_from(Scope))),
-    st.sampled_from((0, 1)), st.sampled_from((0, 900)))
+    lambda expires, group, key, losses, keep, place: Options(
+        expires, group, key[0], key[1], 700 if key[1] == Scope.WINDOW else 0, losses, keep, place=place),
+    st.sampled_from((0, 0, 300, 5_000)), st.sampled_from(("", "g", "g")),
+    st.one_of(st.just(("", Scope.DONE)), st.tuples(st.just("u"), st.sampled_from(Scope))),
+    st.sampled_from((0, 1)), st.sampled_from((0, 900)), st.sampled_from((0, 0, 1 << 62, (1 << 62) + 1)))
 
 rules = st.builds(
     lambda attempts, losses, keep_dead, keep_result, halt: (
@@ -199,8 +200,7 @@ class Copies(RuleBasedStateMachine):
             due = self.wall + delay if delay else 0
             if own is not None:
                 if own.expires:
-                    own = Options(max(due, self.wall) + own.expires, *(
-                        getattr(own, name) for name in own.__struct_fields__[1:]))
+                    own = replace(own, expires=max(due, self.wall) + own.expires)
                 if own.unique:
                     digest = unique_digest(queue, own)
                     if digest in taken or self.machine.holder(digest, self.at) is not None:

@@ -93,6 +93,17 @@ def test_ready_keys_ascend_from_the_highest_priority_and_the_lowest_order(places
     assert by_key == sorted(places, key=lambda place: (-place[0], place[1]))
 
 
+@given(st.lists(st.tuples(st.integers(1, 2**63 - 1), st.integers(0, 2**64 - 1)), min_size=2),
+       st.integers(0, 255), st.integers(0, 2**63 - 1))
+def test_ready_keys_of_those_that_age_ascend_by_place_behind_all_others(places: list[tuple[int, int]], priority: int,
+                                                                        order: int) -> None:
+    prefix = keys.copy_prefix(3)
+    by_key = sorted(places, key=lambda place: keys.ready_key(prefix, "jobs", 255, place[1], place[0]))
+    assert by_key == sorted(places)
+    first = keys.ready_key(prefix, "jobs", 255, by_key[0][1], by_key[0][0])
+    assert keys.ready_key(prefix, "jobs", priority, order) < first < keys.ready_key(prefix, "jobs.x", priority, order)
+
+
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1), st.integers(0, 2**64 - 1))
 def test_delayed_keys_up_to_a_moment_are_those_that_are_due(due: int, moment: int, order: int) -> None:
     prefix = keys.copy_prefix(3)
@@ -104,7 +115,8 @@ def test_delayed_keys_up_to_a_moment_are_those_that_are_due(due: int, moment: in
 def test_the_longest_keys_fit_into_a_store() -> None:
     prefix = keys.copy_prefix(2**32 - 1)
     longest = keys.ready_key(prefix, "q" * 128, 255, 2**64 - 1)
-    assert len(longest) <= 511 and len(keys.dead_key(prefix, "q" * 128, 1)) <= 511
+    aged = keys.ready_key(prefix, "q" * 128, 255, 2**64 - 1, 2**63 - 1)
+    assert len(longest) < len(aged) <= 511 and len(keys.dead_key(prefix, "q" * 128, 1)) <= 511
 
 
 def test_counts_of_an_earlier_version_with_fewer_states_are_read() -> None:

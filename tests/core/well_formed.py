@@ -97,7 +97,10 @@ def _rows_of_message(message_id: bytes, record: Record) -> Iterator[tuple[Table,
     order = record.order.to_bytes(8, "big")
     match record.state:
         case State.READY:
-            yield Table.READY, line + bytes([255 - record.priority]) + order, waiting(message_id, record.fencing)
+            rank = bytes([255 - record.priority])
+            if isinstance(record, Special) and record.place:
+                rank = b"\xff" + (1 << 63 | record.place).to_bytes(8, "big")
+            yield Table.READY, line + rank + order, waiting(message_id, record.fencing)
         case State.DELAYED:
             yield Table.DELAYED, record.due.to_bytes(8, "big") + order, message_id
         case State.BEHIND:

@@ -18,15 +18,16 @@ from zmqueue.core.acceptor import Record as AcceptorRecord
 from zmqueue.core.changes import Change, Value
 from zmqueue.core.copies import Position
 from zmqueue.core.damage import Mark, Tally
-from zmqueue.core.operations import Batch, Operation, Options, Parcel, Rule, Settle, Submission
+from zmqueue.core.operations import Awaits, Batch, Operation, Options, Parcel, Rule, Settle, Submission
 from zmqueue.core.packets import Envelope, FoundMessage, Grant, Packet, QueueDepth
 from zmqueue.core.policies import Backoff, Policy
 from zmqueue.core.records import Record, Special
+from zmqueue.core.schedules import Entry
 from zmqueue.core.state import Agreed, ClusterState, Disaster, Member
 
 LISTED: tuple[type[msgspec.Struct], ...] = (
-    Envelope, *members(Packet), Submission, Options, Settle, Parcel, Grant, QueueDepth, FoundMessage, Value,
-    *members(Change), ClusterState, Agreed, Member, Disaster, Policy, Backoff, *members(Operation), Rule, Batch,
+    Envelope, *members(Packet), Submission, Options, Awaits, Settle, Parcel, Grant, QueueDepth, FoundMessage, Value,
+    *members(Change), ClusterState, Agreed, Member, Disaster, Policy, Backoff, Entry, *members(Operation), Rule, Batch,
     Position, Record, Special, AcceptorRecord, Mark, Tally)
 """Every record that is written."""
 

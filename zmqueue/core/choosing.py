@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from zmqueue.core.ageing import place_of
 from zmqueue.core.checks import Fault, check_queue, submission_fault
 from zmqueue.core.ids import ID_BYTES, bucket_of, is_id, places_of
 from zmqueue.core.joins import PARTS_MAX
@@ -23,7 +24,7 @@ Choice = dict[bytes, Options]
 
 def gives_options(policy: Policy) -> bool:
     """True where messages of the queue have options even if their submitter says nothing."""
-    return bool(policy.expires_ms or policy.deadline_ms)
+    return bool(policy.expires_ms or policy.deadline_ms or policy.ageing_ms)
 
 
 def choose(packet: Submit, office: Office, faults: list[Fault]) -> Choice:
@@ -58,6 +59,7 @@ def completed(message: Submission, options: Options | None, policy: Policy, wall
         options = replace(options, expires=max(wall, message.due) + policy.expires_ms)
     if policy.deadline_ms and not options.deadline:
         options = replace(options, deadline=policy.deadline_ms)
+    options = replace(options, place=place_of(message, policy.ageing_ms, wall))     # whatever its submitter said
     return None if options == NO_OPTIONS else options
 
 

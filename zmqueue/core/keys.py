@@ -5,6 +5,7 @@ All numbers are big-endian. A queue's name holds no zero byte, so a zero byte en
 
     BODIES, MESSAGES, LEASES   copy | id
     READY                      copy | queue | 0 | 255 - priority | order        (highest priority first)
+                               copy | queue | 0 | 255 | place, its highest bit set | order      (of those that age)
     DELAYED                    copy | due, wall ms, u64 | order
     DEAD                       copy | queue | 0 | order
     ENDED                      copy | bucket time after which it may be forgotten, u64 | id
@@ -31,6 +32,8 @@ ENTRY_MESSAGES_MAX = 1 << ORDER_BITS
 
 _NUMBER = struct.Struct(">I")
 _RANK = struct.Struct(">BQ")
+_AGED_RANK = struct.Struct(">BQQ")
+_AGED = 1 << 63                # no `order` is as high: whoever ages stands behind all who do not
 _ORDER = struct.Struct(">Q")
 _MOMENT_AND_ORDER = struct.Struct(">QQ")
 _OUTBOX = struct.Struct(">HIQ")
@@ -65,8 +68,10 @@ def queue_prefix(prefix: bytes, queue: str) -> bytes:
     return b"%b%b\x00" % (prefix, queue.encode())
 
 
-def ready_key(prefix: bytes, queue: str, priority: int, order: int) -> bytes:
-    """Where a message waits to be handed out."""
+def ready_key(prefix: bytes, queue: str, priority: int, order: int, place: int = 0) -> bytes:
+    """Where a message waits to be handed out. `place`: of one that ages; 0: it does not."""
+    if place:
+        return queue_prefix(prefix, queue) + _AGED_RANK.pack(PRIORITY_MAX, _AGED | place, order)
     return queue_prefix(prefix, queue) + _RANK.pack(PRIORITY_MAX - priority, order)
 
 

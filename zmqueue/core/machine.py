@@ -162,7 +162,7 @@ class Machine(Steps):
         """It begins as one that is leased does, in no waiting line; `_place_new` finds it its place."""
         record = Special(State.DELAYED if message.due else State.READY, queue, message.priority, order,
                          message.attempts, expires=options.expires, group=options.group, losses_max=options.losses,
-                         keep=options.keep)
+                         keep=options.keep, place=options.place)
         if options.unique:
             record.unique = unique_digest(queue, options)
             record.scope = options.scope

@@ -101,6 +101,7 @@ class Options(msgspec.Struct, array_like=True, frozen=True, gc=False):
     deadline: int = 0                      # ms that one delivery may work on it
     backoff: Backoff | None = None         # how long it rests after a failure
     awaits: Awaits | None = None           # it is a join: ready when its parts are done
+    place: int = 0                         # in a queue that ages: where it stands; its primary says so (`ageing`)
 
 
 class Awaits(msgspec.Struct, array_like=True, frozen=True, gc=False):

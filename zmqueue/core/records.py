@@ -98,6 +98,7 @@ class Special(Record, array_like=True, gc=False):
     told: int = 0                  # and how many of them under its present lease
     requeued: int = 0              # how often it was given another try as a dead letter
     history: tuple[Outcome, ...] = ()    # of its last deliveries that did not succeed, the oldest first
+    place: int = 0                 # where it stands among those that age; 0: among the others, by priority and order
 
 
 _PLAIN_FIELDS = len(Record.__struct_fields__)

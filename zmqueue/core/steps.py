@@ -183,15 +183,19 @@ class Steps(Rows):
             groups.put_behind(self, key, record)
             return
         self.move(record, State.READY, crc)
-        place = keys.ready_key(self._prefix, record.queue, record.priority, record.order)
+        place = self._ready_key(record)
         self._ready.append((place, waiting(key[keys.COPY_BYTES:], record.fencing)))
         self._rise(record.queue, place)
 
     def put_ready(self, key: bytes, record: Record) -> None:
         """The row in READY at once: see `put_record`."""
-        place = keys.ready_key(self._prefix, record.queue, record.priority, record.order)
+        place = self._ready_key(record)
         self.tables.put(Table.READY, place, waiting(key[keys.COPY_BYTES:], record.fencing))
         self._rise(record.queue, place)
+
+    def _ready_key(self, record: Record) -> bytes:
+        place = record.place if isinstance(record, Special) else 0
+        return keys.ready_key(self._prefix, record.queue, record.priority, record.order, place)
 
     def rest(self, key: bytes, record: Record, due: int, crc: int) -> None:
         """The message waits for its time. Of a group, it stays where it was: at the head, or nowhere yet."""
@@ -216,7 +220,7 @@ class Steps(Rows):
             self.take_row(Table.EXPIRING, keys.expiring_key(self._prefix, record.expires, key[keys.COPY_BYTES:]))
         match record.state:
             case State.READY:
-                self.delete(Table.READY, keys.ready_key(self._prefix, record.queue, record.priority, record.order))
+                self.delete(Table.READY, self._ready_key(record))
             case State.DELAYED:
                 self.delete(Table.DELAYED, keys.delayed_key(self._prefix, record.due, record.order))
                 record.due = 0
