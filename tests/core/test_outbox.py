@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.core.fakes import WALL, Node
-from zmqueue.core import outbox
+from zmqueue.core import outbox, policies
 from zmqueue.core.ids import bucket_of, make_id, places_of
 from zmqueue.core.limits import DEFAULT, Limits
 from zmqueue.core.operations import Forwarded, How, Kind, Options, Parcel, Settle, State, Submission
@@ -30,6 +30,7 @@ from zmqueue.core.packets import (
     decode,
     encode,
 )
+from zmqueue.core.policies import Policy
 from zmqueue.core.replication import Role
 from zmqueue.core.sums import sum_of
 from zmqueue.core.tables import Table
@@ -451,6 +452,20 @@ def test_what_comes_before_a_full_queue_is_taken() -> None:
     node.deliver()
     assert node.front.post.refused == 1 and node.last_taken() == 1
     assert node.stored() == node.ids(1) and node.stored("other") == []
+
+
+def test_a_queue_takes_as_many_as_its_policy_says_and_the_others_when_there_is_room() -> None:
+    node = Pair()
+    node.state = replace(node.state, queues=(("next", 2, policies.encode(Policy(messages_max=4))),))
+    node.front.agreed(node.state)
+    node.call(node.ack(node.take(), *node.parcels(1, 2, 3, 4, 5), *node.parcels(6, queue="other")))
+    node.deliver()
+    assert node.stored() == node.ids(1, 2, 3, 4) and node.stored("other") == [] and node.front.post.refused == 1
+    for grant in node.lease("next", most=2):
+        node.call(node.ack(grant))
+    node.pass_time(2.0)
+    node.deliver()
+    assert node.stored() == node.ids(3, 4, 5) and node.stored("other") == node.ids(6)
 
 
 def test_several_queues_are_filled_by_one_entry_in_the_order_of_their_numbers() -> None:
