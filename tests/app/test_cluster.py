@@ -129,6 +129,45 @@ def test_a_worker_of_an_older_version_leaves_what_it_does_not_know_to_a_newer_on
     assert any("knows no task 'leave'" in record.getMessage() for record in caplog.records)
 
 
+def test_a_worker_with_an_event_loop_gives_back_what_it_does_not_know(node: zmqueue.Node) -> None:
+    with zmqueue.App(node.endpoint, queue="loops") as old, zmqueue.App(node.endpoint, queue="loops") as new:
+        @old.task
+        async def known() -> None: ...
+
+        @new.task(attempts=1)
+        async def unknown() -> int:
+            return zmqueue.current().deliveries
+
+        async def main() -> int:
+            ticket = await unknown.aio.submit()
+            async with old.aio_worker() as older:
+                while not older.statistics.given_back:
+                    await asyncio.sleep(0.01)
+                async with new.aio_worker():
+                    return await ticket.result()
+
+        assert asyncio.run(main()) == 1
+
+
+def test_a_task_queues_another_with_its_result(node: zmqueue.Node) -> None:
+    with zmqueue.App(node.endpoint, queue="orders") as app:
+        @app.task(attempts=2)
+        def order(token: str) -> str:
+            zmqueue.current().then(bill.options(id=token).to(7))
+            if zmqueue.current().deliveries == 1:
+                raise ValueError("not yet")
+            return "ordered"
+
+        @app.task
+        def bill(number: int) -> int:
+            return number
+
+        token = app.client.new_id()
+        with app.worker(retry_delay=lambda deliveries: 0.0):
+            assert order.submit(token).result() == "ordered"
+            assert bill.ticket(token).result() == 7
+
+
 def test_clients_that_an_app_made_are_made_anew_after_close(app: zmqueue.App) -> None:
     first = app.client
     app.close()

@@ -190,6 +190,19 @@ def test_progress_is_told_by_the_context_and_by_what_is_yielded() -> None:
         assert [event.data for event in slowly.submit(3).stream()] == [0, 1, 2, None]
 
 
+def test_a_coroutine_awaits_its_progress(app: zmqueue.App) -> None:
+    @app.task(attempts=1)
+    async def tell(wrongly: bool) -> None:
+        if wrongly:
+            zmqueue.current().progress("x")
+        await zmqueue.current().aprogress("y")
+
+    with app.eager():
+        assert [event.data for event in tell.submit(False).stream()] == ["y", None]
+        with pytest.raises(zmqueue.RequestFailed, match="await current"):
+            tell.submit(True).result()
+
+
 def test_what_a_result_queues_runs_where_the_result_holds(app: zmqueue.App) -> None:
     ran: list[str] = []
 

@@ -77,18 +77,23 @@ class Context:
         For plain tasks; it does not wait for the nodes. Raises RuntimeError in another process, which has no way to
         them, and in a coroutine, which awaits `aprogress`; LeaseLost; what went wrong with an earlier one.
         """
-        tell = telling.get()
-        if tell is None:
-            raise RuntimeError("progress can be told from a worker's threads (executor='thread'), and by `await"
-                               " context.aprogress(...)` in coroutine tasks; here is no way to the nodes")
-        tell(self.task.app.bodies.told(data))
+        if self.task.is_async:
+            raise RuntimeError("this is a coroutine task: await current().aprogress(...)")
+        self._tell(data)
 
     async def aprogress(self, data: object) -> None:
         """As `progress`, from a coroutine task."""
         if isinstance(self.message, AsyncMessage):
             await self.message.progress(self.task.app.bodies.told(data), wait=False)
         else:
-            self.progress(data)
+            self._tell(data)
+
+    def _tell(self, data: object) -> None:
+        tell = telling.get()
+        if tell is None:
+            raise RuntimeError("progress can be told where the task runs beside its worker's client: in threads"
+                               " (executor='thread') and coroutines; another process has no way to the nodes")
+        tell(self.task.app.bodies.told(data))
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else its message offers here (`lost`, `deadline`, `extend` in threads, say)."""
