@@ -227,7 +227,7 @@ def test_without_any_node_every_call_ends_in_time_and_closing_does_not_hang(adap
     ({"attempts": 0}, ValueError, "attempts is 0; allowed is 1 to 65535"),
     ({"id": "mine"}, zmqueue.BadToken, "a token has 32 characters, this has 4"),
     ({"timeout": -1}, ValueError, "timeout is -1 seconds"),
-    ({"prio": 1}, TypeError, r"submit\(\) has no option 'prio'; allowed are attempts, delay, headers, id, priority"),
+    ({"prio": 1}, TypeError, r"submit\(\) has no option 'prio'; allowed are attempts, backoff, deadline, delay"),
     ({"payload": bytes(1_048_577)}, zmqueue.BodyTooLarge, "body is 1,048,577 bytes; the limit is 1,048,576"),
 ])
 def test_what_is_wrong_with_an_argument_is_said_at_once(client: Any, arguments: dict[str, object],

@@ -99,7 +99,7 @@ def test_failures_are_tried_again_and_rejects_are_dead(adapter: Adapter, client:
         with pytest.raises(zmqueue.RequestFailed, match="no such picture"):
             never.result(20.0)
         poll(lambda: (worker.statistics.done, worker.statistics.failed, worker.statistics.rejected) == (1, 2, 1))
-    assert errors[0] == "" and errors[1].startswith("ValueError: not yet\n  File") and "handler" in errors[1]
+    assert errors[0] == "" and errors[1].startswith("ValueError: not yet\nTraceback") and "handler" in errors[1]
 
 
 def test_what_cannot_be_a_result_is_an_error_of_the_handler(adapter: Adapter, client: Any, queue: str) -> None:
