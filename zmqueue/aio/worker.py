@@ -36,18 +36,20 @@ AsyncHandler = Callable[[Message], Awaitable[object]]
 
 
 CANCELLED = Outcome(How.NACK, error="cancelled while it ran")
+OVERDUE = Outcome(How.NACK, error="its deadline has passed")
 LOST = Outcome(How.NACK, error="cancelled: its lease was lost")      # for the count: it is not sent
 
 
 class Run:
     """One message that a handler works on."""
 
-    __slots__ = ("given_up", "message", "outcome", "task")
+    __slots__ = ("broken", "given_up", "message", "outcome", "task")
 
     def __init__(self, message: Message) -> None:
         self.message = message
         self.task: asyncio.Task[None] | None = None
         self.outcome: End | None = None              # None: it was cancelled
+        self.broken: Outcome | None = None           # what it ends with where its message was the reason to cancel it
         self.given_up = False                            # cancelled by its worker
 
 
@@ -56,9 +58,11 @@ class Worker(WorkFace):
 
     `handlers`: by queue's name. A coroutine function is called with a `zmqueue.aio.Message`, in a task of its own; a
     plain function with a Work, in a thread (or as `executor` says). What it returns is the result; `Reject` puts the
-    message to the dead letters; any other exception has it tried again after `retry_delay(deliveries)` s. A handler's
+    message to the dead letters; any other exception has it tried again after its backoff, its queue's, or
+    `retry_delay(deliveries)` s, which stands before both. A handler's
     task is cancelled when the lease is known to be lost (somebody else may work on the message by then), and when the
-    request is cancelled: unless it succeeds all the same, that ends as cancelled.
+    request is cancelled or its `deadline` has passed: unless it succeeds all the same, that ends as cancelled,
+    and this has failed. In the crew, as of `zmqueue.Worker`; so is `on_cancel`.
     `concurrency`: how many run at once. `executor`: for plain functions, "thread", "process", or any
     concurrent.futures.Executor, which the caller shuts down. `lease`: seconds that one lease lasts (default: the
     cluster's); while the worker's session lives it is renewed. `grace`: seconds that what runs has to end at a stop.
@@ -128,13 +132,22 @@ class Worker(WorkFace):
         message = Message(self._client, holding)
         if queue in self._plain:
             assert self._crew is not None
+            if self._kills:
+                holding.on_cancelled = partial(self._crew.interrupt, holding)
             self._crew.put(self._handlers[queue], message)
             return
         assert self._handover is not None
-        holding.on_lost = partial(self._handover.put, partial(self._break, holding, "the lease is lost"))
-        holding.on_cancelled = partial(self._handover.put, partial(self._break, holding, "the request is cancelled"))
+        holding.on_lost = partial(self._handover.put, partial(self._break, holding, LOST))
+        holding.on_cancelled = partial(self._handover.put, partial(self._break, holding, CANCELLED))
         if not self._handover.put(partial(self._begin, queue, message)):
             self._foreman.end()                          # the loop was closed, and the worker never stopped
+
+    def _interrupt(self, holding: Holding) -> bool:
+        if holding.queue in self._plain:
+            assert self._crew is not None
+            return self._crew.interrupt(holding)
+        assert self._handover is not None
+        return self._handover.put(partial(self._break, holding, OVERDUE))
 
     def _changed(self) -> None:
         if self._watching and self._handover is not None:
@@ -171,20 +184,19 @@ class Worker(WorkFace):
         del self._runs[holding]
         if run.outcome is not None:
             self._foreman.ended(run.message, run.outcome)
-        elif holding.lost:
-            self._foreman.ended(run.message, LOST)
-        elif holding.cancelled:
-            self._foreman.ended(run.message, CANCELLED)
+        elif run.broken is not None:
+            self._foreman.ended(run.message, run.broken)
         elif run.given_up:
             self._foreman.let_go()                       # the end of the session gives it back
         else:
             self._foreman.give_back(holding)             # somebody else cancelled the task
 
-    def _break(self, holding: Holding, why: str) -> None:
+    def _break(self, holding: Holding, end: Outcome) -> None:
+        """Cancel the task that works on it: that is what it ends with, unless it has an outcome all the same."""
         run = self._runs.get(holding)
         if run is not None and run.task is not None:
-            run.given_up = True
-            run.task.cancel(why)
+            run.broken = end
+            run.task.cancel(end.error)
 
     def _signalled(self) -> None:
         self._signals += 1

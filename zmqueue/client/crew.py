@@ -22,6 +22,7 @@ from zmqueue.client.executors import (
     process_context,
 )
 from zmqueue.client.leased import Leased
+from zmqueue.client.leasing import Holding
 from zmqueue.client.recycling import Recycling
 from zmqueue.core.operations import How
 
@@ -39,6 +40,8 @@ class Crew(Generic[MessageT]):
                  ended: Callable[[MessageT, End], None]) -> None:
         self._ended = ended
         self._work: queue.SimpleQueue[tuple[Handler, MessageT] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()                    # guards what follows
+        self._running: dict[Holding, Runner] = {}
         self._slots: list[tuple[threading.Thread, Runner]] = []
         for number in range(size):
             runner = make_runner()
@@ -61,6 +64,12 @@ class Crew(Generic[MessageT]):
             if work is not None:
                 found.append(work[1])
 
+    def interrupt(self, holding: Holding) -> bool:
+        """End the run of that message, from any thread; False where it cannot be ended, or does not run."""
+        with self._lock:                                 # so that it is not another one's run that is ended
+            runner = self._running.get(holding)
+            return runner is not None and runner.interrupt()
+
     def stop(self, *, drained: bool) -> None:
         """Let the threads end. Where something runs, what can be killed is, and the others are left alone."""
         for _ in self._slots:
@@ -82,11 +91,15 @@ class Crew(Generic[MessageT]):
         while (work := self._work.get()) is not None:
             handler, message = work
             outcome: End
+            with self._lock:
+                self._running[message._holding] = runner
             try:
                 outcome = runner.run(handler, message)
             except BaseException as error:               # the executor broke, or was shut down
                 log.exception("request %s could not be run", message.token)
                 outcome = Outcome(How.NACK, error=f"lost: {error_text(error)}")
+            with self._lock:
+                del self._running[message._holding]
             self._ended(message, outcome)
 
 

@@ -241,7 +241,11 @@ class Runner(ABC):
         return                             # most have nothing of their own to release
 
     def kill(self) -> bool:
-        """End what runs, from another thread; False where that cannot be done."""
+        """End what runs, and run nothing more, from another thread; False where that cannot be done."""
+        return False
+
+    def interrupt(self) -> bool:
+        """End what runs, from another thread, and go on with the next; False where that cannot be done."""
         return False
 
 
@@ -281,6 +285,7 @@ class InProcess(Runner):
         self._ran = 0                                    # messages, by the process that there is
         self._pool: ProcessPoolExecutor | None = None
         self._stopped = False
+        self._interrupted = False                        # the process was killed, whatever it ran
 
     def run(self, handler: Handler, message: Leased) -> End:
         if self._stopped:
@@ -288,15 +293,23 @@ class InProcess(Runner):
         chosen = choose(handler, message)
         if isinstance(chosen, Outcome | Declined):
             return chosen
+        if self._interrupted:                            # when its message had just ended: the process is dead
+            self.close()
+            self._interrupted = False
         pool = self._pool
         if pool is None:
             pool = self._pool = ProcessPoolExecutor(1, self._context, initializer=live_with_parent)
             self._ran = 0
-        future: Future[tuple[End, int]] = pool.submit(perform_measured, chosen, pack(message))
         try:
+            future: Future[tuple[End, int]] = pool.submit(perform_measured, chosen, pack(message))
+            if self._interrupted:                        # before there was a process to kill
+                self._kill_processes()
             end, held = future.result()
         except BrokenExecutor:
             self.close()
+            if self._interrupted:
+                self._interrupted = False
+                return Outcome(How.NACK, error="broken off: the process that ran it was killed")
             if not self._stopped:
                 log.warning("the process of request %s died; a new one will be started", message.token)
             return Outcome(How.NACK, error="lost: the process that ran it died (killed, or crashed)")
@@ -314,10 +327,18 @@ class InProcess(Runner):
 
     def kill(self) -> bool:
         self._stopped = True
+        self._kill_processes()
+        return True
+
+    def interrupt(self) -> bool:
+        self._interrupted = True
+        self._kill_processes()
+        return True
+
+    def _kill_processes(self) -> None:
         processes: dict[int, Any] = getattr(self._pool, "_processes", None) or {}
         for process in list(processes.values()):
             process.kill()
-        return True
 
 
 def live_with_parent() -> None:

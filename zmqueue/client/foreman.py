@@ -8,6 +8,7 @@ bucket go together. Its methods may be called from any thread; the client's thre
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -28,6 +29,7 @@ log = logging.getLogger("zmqueue.worker")
 
 SETTLE_S = 600.0                       # a result is offered for this long: the cluster may be away for a while
 UNSETTLED_MAX = 1_000                  # results on their way; beyond, slots stay taken until some are confirmed
+BREAK_S = 5.0                          # what is broken off has this long to end before the message fails without it
 RESTING_MAX = 1_000                    # messages that rest before they go back; beyond, each keeps its slot
 SAY_AGAIN_S = 60.0                     # the same reason for giving back is told this often
 SAID_MAX = 1_000                       # reasons remembered for that
@@ -58,23 +60,30 @@ class Foreman:
     """`deliver(queue, holding)` is called in the client's thread for each message; it must return at once.
 
     What is delivered ends by `ended`, `give_back` or `let_go`. `changed()` is called when a run's end is settled, and
-    when the nodes refuse for good; from any thread, and with no lock held.
+    when the nodes refuse for good; from any thread, and with no lock held. `interrupt(holding)` is called in the
+    client's thread when the deadline of what runs has passed: True where it is being broken off, and will end.
     """
 
     def __init__(self, face: Face[Any, Any], queues: Iterable[str], concurrency: int, lease_ms: int,
                  retry_delay: Callable[[int], float] | None, deliver: Callable[[str, Holding], None],
-                 changed: Callable[[], None]) -> None:
+                 interrupt: Callable[[Holding], bool], changed: Callable[[], None]) -> None:
         self._face = face
         self._queues = tuple(queues)
         self._lease_ms = lease_ms
         self._retry_delay = retry_delay
         self._hand_out = deliver
+        self._interrupt = interrupt
         self._changed = changed
         self._slots = Slots(concurrency)                 # what follows belongs to the client's thread
         self._session: Session | None = None
         self._closing = False
         self._subscriptions: list[Subscription] = []
         self._resting: dict[Holding, bool] = {}          # declined, and not given back yet; does it keep its slot?
+        self._runs: dict[Holding, str] = {}              # what was handed out; why it fails, once its deadline passed
+        self._deadlines: dict[Holding, float] = {}
+        self._next_look = math.inf
+        self._failed: set[Holding] = set()               # of these, what was settled though it still runs
+        self._over = False                               # the session is
         self._lock = threading.Lock()                    # guards what follows
         self._statistics = WorkerStatistics()
         self._owed = 0                                   # slots that stay taken until results are confirmed
@@ -179,9 +188,65 @@ class Foreman:
             core.subscribe(self._session, subscription, queue, self._lease_ms, now)
 
     def _deliver(self, queue: str, holding: Holding) -> None:
+        self._runs[holding] = ""
+        if holding.options is not None and holding.options.deadline:
+            self._deadlines[holding] = time.monotonic() + holding.options.deadline / 1000
+            self._look_at(self._deadlines[holding])
         with self._lock:
             self._count(running=1)
         self._hand_out(queue, holding)
+
+    def _look_at(self, when: float) -> None:
+        """Look at the deadlines then; one timer serves all, so that those of ended runs leave nothing behind."""
+        if when < self._next_look:
+            self._next_look = when
+            self._face._core.at(when, self._look)
+
+    def _look(self, now: float) -> None:
+        if now < self._next_look:
+            return                                       # a later look that an earlier one was put before
+        self._next_look = math.inf
+        for holding in [found for found, passes in self._deadlines.items() if passes <= now]:
+            del self._deadlines[holding]
+            self._overdue(holding, now)
+        if self._deadlines:
+            self._look_at(min(self._deadlines.values()))
+
+    def _overdue(self, holding: Holding, now: float) -> None:
+        """Its handler has had its time: what can be broken off is, and the message fails."""
+        if self._over or holding.lost:
+            return
+        assert holding.options is not None
+        self._runs[holding] = f"its deadline has passed: it ran for more than {holding.options.deadline / 1000:g} s"
+        if self._interrupt(holding):
+            self._face._core.at(now + BREAK_S, partial(self._fail, holding))
+        else:
+            self._fail(holding, now)
+
+    def _fail(self, holding: Holding, now: float) -> None:
+        """Its run cannot be ended, or goes on all the same: settle it, and let the run keep its slot."""
+        if self._over or holding not in self._runs or holding.lost:
+            return
+        log.warning("request %s fails, %s; its handler still runs, and keeps its slot", holding.token,
+                    self._runs[holding])
+        self._failed.add(holding)
+        with self._lock:
+            self._count(settling=1)
+        self._say(holding, self._nack(holding, self._runs[holding]), now)
+        holding.lose()                                   # so that a handler which looks sees that it is over
+
+    def _nack(self, holding: Holding, error: str) -> Settle:
+        message = Leased(self._face, holding)
+        return message.settle_nack(self._rest_of(message), error)
+
+    def _run_over(self, holding: Holding) -> str | None:
+        """Its run has ended: why it fails, whatever its outcome; None: it has failed, and that was said."""
+        self._deadlines.pop(holding, None)
+        overdue = self._runs.pop(holding, "")
+        if holding not in self._failed:
+            return overdue
+        self._failed.remove(holding)
+        return None
 
     def _refused(self, error: ZmqueueError) -> None:
         log.error("the nodes hand out nothing to this worker: %s", error)
@@ -190,12 +255,33 @@ class Foreman:
 
     def _settle(self, holding: Holding, settle: Settle, free: bool, now: float) -> None:
         self._slots.free += free
-        call = LeaseSayCall("settle", (holding.id, holding.fencing), now + SETTLE_S,
-                            partial(self._settled, holding, settle.how), settle=settle)
+        overdue = self._run_over(holding)
+        if overdue is None:
+            self._said_already(owed=not free)
+            return
+        if overdue and settle.how != How.ACK:
+            settle = self._nack(holding, overdue)
         if holding.lost:
+            call = self._settling(holding, settle, now)
             call.fail(LeaseLost(f"the lease of {holding.token} ended while its handler ran"))
         else:
-            self._face._core.say(holding, call, now)
+            self._say(holding, settle, now)
+
+    def _said_already(self, *, owed: bool) -> None:
+        """What the handler came to does not count: the message has failed before."""
+        with self._lock:
+            self._count(settling=-1)
+            if owed and self._owed:
+                self._owed -= 1
+                self._slots.free += 1
+        self._changed()
+
+    def _say(self, holding: Holding, settle: Settle, now: float) -> None:
+        self._face._core.say(holding, self._settling(holding, settle, now), now)
+
+    def _settling(self, holding: Holding, settle: Settle, now: float) -> LeaseSayCall:
+        return LeaseSayCall("settle", (holding.id, holding.fencing), now + SETTLE_S,
+                            partial(self._settled, holding, settle.how), settle=settle)
 
     def _settled(self, holding: Holding, how: int, call: LeaseSayCall) -> None:
         error = call.error
@@ -214,11 +300,13 @@ class Foreman:
 
     def _give_back(self, holding: Holding, now: float) -> None:
         self._slots.free += 1
+        self._run_over(holding)
         if self._session is not None and not holding.lost:
             self._session.surplus(holding, now)
 
     def _rest(self, holding: Holding, pause: float, now: float) -> None:
         """Keep it for the pause, so that nobody meets it at once again; its slot is free meanwhile."""
+        self._run_over(holding)
         keeps_slot = len(self._resting) >= RESTING_MAX
         self._slots.free += not keeps_slot
         self._resting[holding] = keeps_slot
@@ -244,5 +332,6 @@ class Foreman:
                 self._session.unsubscribe(subscription)
 
     def _end_session(self, now: float) -> None:
+        self._over = True
         if self._session is not None:
             self._face._core.end_session(self._session, now)

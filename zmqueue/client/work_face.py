@@ -30,6 +30,8 @@ class WorkerOptions(TypedDict, total=False):
     grace: float                       # seconds that what runs has to end at a stop; default 30
     recycle_after: int | None          # messages after which a process is replaced ("process"); default: never
     memory_limit: int | None           # bytes in memory beyond which a process is replaced after its message; as above
+    on_cancel: Literal["tell", "kill"]                   # when a request is cancelled: "tell" its handler (default), or
+                                       # "kill" the process that runs it ("process")
     retry_delay: Callable[[int], float]                  # deliveries -> seconds that a failed message rests; default:
                                        # its backoff, or its queue's; where there is none 0.1 s, 0.2, 0.4 ... 60 s
 
@@ -47,12 +49,22 @@ class WorkFace(ABC):
                                     recycling(options.get("recycle_after"), options.get("memory_limit")))
         self._grace = arguments.seconds("grace", options.get("grace", GRACE_S))
         lease_ms = arguments.milliseconds("lease", options.get("lease"), limits.LEASE_S_MAX)
-        self._foreman = Foreman(face, self._handlers, self._concurrency, lease_ms,
-                                options.get("retry_delay"), self._deliver, self._changed)
+        on_cancel = options.get("on_cancel", "tell")
+        if on_cancel not in ("tell", "kill"):
+            raise ValueError(f"on_cancel is {on_cancel!r}; allowed are 'tell' and 'kill'")
+        self._kills = on_cancel == "kill"
+        if self._kills and options.get("executor") != "process":
+            raise ValueError("on_cancel='kill' kills processes of the worker's own; it needs executor='process'")
+        self._foreman = Foreman(face, self._handlers, self._concurrency, lease_ms, options.get("retry_delay"),
+                                self._deliver, self._interrupt, self._changed)
 
     @abstractmethod
     def _deliver(self, queue: str, holding: Holding) -> None:
         """The foreman has leased this. Called in the client's thread; returns at once."""
+
+    @abstractmethod
+    def _interrupt(self, holding: Holding) -> bool:
+        """Break off the run of this: its deadline has passed. False where that cannot be done. Called likewise."""
 
     @abstractmethod
     def _changed(self) -> None:

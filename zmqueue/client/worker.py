@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Unpack
 
 from zmqueue.client import arguments
@@ -32,10 +33,14 @@ class Worker(WorkFace):
 
     `handlers`: by queue's name; each is called with a Message (`executor="thread"`) or a Work (in processes and other
     executors; both have payload, token, queue, headers, deliveries, fencing). What it returns is the result; `Reject`
-    puts the message to the dead letters; any other exception has it tried again after `retry_delay(deliveries)` s.
+    puts the message to the dead letters; any other exception has it tried again after its backoff, or its queue's, or
+    `retry_delay(deliveries)` s, which stands before both.
     `concurrency`: how many run at once. `executor`: "thread"; "process", for handlers that can be pickled by name; or
     any concurrent.futures.Executor, which the caller shuts down. `lease`: seconds that one lease lasts (default: the
     cluster's); while the worker's session lives it is renewed. `grace`: seconds that what runs has to end at a stop.
+    `on_cancel`: "kill" ends the process ("process") that runs a message when its request is cancelled.
+    A message's `deadline` counts from when it is handed to its handler. When it has passed the message fails; a process
+    that runs it is killed and replaced, a thread cannot be stopped: its slot stays taken until the handler returns.
     `recycle_after`, `memory_limit`: messages run and bytes held by a process ("process") after which it is replaced.
     """
 
@@ -95,7 +100,13 @@ class Worker(WorkFace):
 
     def _deliver(self, queue: str, holding: Holding) -> None:
         assert self._crew is not None
+        if self._kills:
+            holding.on_cancelled = partial(self._crew.interrupt, holding)
         self._crew.put(self._handlers[queue], Message(self._client, holding))
+
+    def _interrupt(self, holding: Holding) -> bool:
+        assert self._crew is not None
+        return self._crew.interrupt(holding)
 
     def _changed(self) -> None:
         with self._condition:
