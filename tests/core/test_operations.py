@@ -22,7 +22,7 @@ from zmqueue.core.operations import (
 )
 from zmqueue.core.records import BodyWriter, Head, Record
 
-LOCKS = (b"unique", b"taken", b"sent", b"fired")
+LOCKS = (b"unique", b"taken", b"sent", b"fired", b"published")
 """What the names begin with of what is locked and is no message."""
 
 

@@ -85,7 +85,7 @@ def test_what_cannot_work_is_refused_with_what_was_found_and_what_is_allowed(pol
 def test_what_is_no_policy_is_refused() -> None:
     assert "no policy" in policies.objection(b"\xff")
     assert "no policy" in policies.objection(msgspec.msgpack.encode([0] * 14 + [9])), "an overflow that is not known"
-    assert "limit is 1,024" in policies.objection(msgspec.msgpack.encode([0] * 2_000))
+    assert "limit is 4,096" in policies.objection(msgspec.msgpack.encode([0] * 5_000))
 
 
 NUMBERS = st.integers(0, 1_000)

@@ -38,6 +38,7 @@ from zmqueue.core.operations import (
     Why,
     messages_of,
 )
+from zmqueue.core.publishing import Publishing
 from zmqueue.core.reception import Reception
 from zmqueue.core.replication import Replica, Role
 from zmqueue.core.ticking import Timekeeper
@@ -88,6 +89,7 @@ class Desk:
         self.wishes = Wishes(self.ledger)
         self.timekeeper = Timekeeper(self.ledger)
         self.sending = Sending(self.ledger, post)
+        self.publishing = Publishing(self.intake, self.ledger)
         self.reception = Reception(self.intake, self.ledger, post)
         self.finding = Finding(self.ledger, hall)
         self._office = office

@@ -35,6 +35,7 @@ from zmqueue.core.packets import (
     Lease,
     Mail,
     Progress,
+    Publish,
     Purge,
     QueueDepth,
     QueuesReply,
@@ -49,7 +50,8 @@ from zmqueue.core.state import ClusterState
 if TYPE_CHECKING:
     from zmqueue.core.replication import Replica
 
-Queued = Submit | Ask | Settling | Extend | GiveBack | Cancel | Requeue | Purge | Erase | Progress | Follow | Find
+Queued = (Submit | Ask | Settling | Extend | GiveBack | Cancel | Requeue | Purge | Erase | Progress | Follow | Find
+          | Publish)
 """The requests about one bucket."""
 
 Handled = Queued | Lease | Keepalive | Watch | EndSession | GetQueues
@@ -133,7 +135,7 @@ class Front:
     def _handle(self, client: bytes, packet: Handled, now: float) -> None:
         match packet:
             case (Submit() | Ask() | Settling() | Extend() | GiveBack() | Cancel() | Requeue() | Purge() | Erase()
-                  | Progress() | Follow() | Find()):
+                  | Progress() | Follow() | Find() | Publish()):
                 self._to_desk(client, packet, now)
             case Lease():
                 self._leasing.lease(client, packet, now)
@@ -161,6 +163,8 @@ class Front:
             case Submit():
                 checks.check_queue(packet.queue, office.limits)
                 desk.intake.submit(client, packet, now)
+            case Publish():
+                desk.publishing.publish(client, packet, now)
             case Settling():
                 size = checks.check_settles(packet.settles, office.settings, office.limits)
                 size += parcels_bytes(packet.settles, office)

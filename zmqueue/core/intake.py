@@ -185,6 +185,14 @@ class Intake:
                                            f"{most:,} (limits.queues_max), and {queue!r} would be one more: use "
                                            "fewer names")
 
+    def check_limits(self, queue: str, now: float) -> None:
+        """Refuse one message more for a queue whose policy does not let it be taken."""
+        policy = self._office.policy(queue)
+        if policy.messages_max or policy.age_ms_max:
+            room = self._office.quotas.room(queue, policy, 1, now)
+            if not room.messages:
+                raise Refusal(room.code, room.text)
+
     def _cannot_take(self, size: int, messages: int) -> tuple[Code, str] | None:
         """Why the bucket takes nothing new now: (code, text); None: it does."""
         office, bucket, replica = self._office, self._ledger.bucket, self._ledger.replica

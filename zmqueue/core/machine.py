@@ -6,6 +6,7 @@ have in common, and what happens where one does not fit the rows, is in `steps`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 from zlib import crc32
 
@@ -28,6 +29,7 @@ from zmqueue.core.operations import (
     Operation,
     Options,
     Progressed,
+    Published,
     Purged,
     Requeued,
     Returned,
@@ -103,6 +105,8 @@ class Machine(Steps):
                     self._submitted(keys.order_of(seq, 0), batch, operation.at)
             case Delivered():
                 outbox.delivered(self, operation)
+            case Published():
+                self._submitted_all(seq, operation.batches, operation.at)
             case _:
                 assert_never(operation)
         self.write()
@@ -195,13 +199,17 @@ class Machine(Steps):
         else:
             self.put_ready(key, record)
 
+    def _submitted_all(self, seq: int, batches: Sequence[Batch], at: int) -> None:
+        """New messages for several queues, in one entry."""
+        order = keys.order_of(seq, 0)
+        for batch in batches:
+            self._submitted(order, batch, at)
+            order += len(batch.messages)
+
     def _forwarded(self, seq: int, operation: Forwarded) -> None:
         """The messages and the number of the last one: both in this entry, so that each is taken once (Q4)."""
         outbox.taken(self, operation)
-        order = keys.order_of(seq, 0)
-        for batch in operation.batches:
-            self._submitted(order, batch, operation.at)
-            order += len(batch.messages)
+        self._submitted_all(seq, operation.batches, operation.at)
         for join, part in operation.arrived:
             joins.arrived(self, join, part)
 

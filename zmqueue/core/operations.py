@@ -331,8 +331,17 @@ class Fired(msgspec.Struct, array_like=True, frozen=True, tag=16, gc=False):
     options: Chosen = ()
 
 
+class Published(msgspec.Struct, array_like=True, frozen=True, tag=17, gc=False):
+    """One copy of what was published was put into each queue that was bound to its topic then."""
+
+    at: int
+    id: bytes                              # of what was published: the ids of the copies begin like it (`topics`)
+    batches: tuple[Batch, ...]             # a queue and its copy each
+
+
 Operation = (Submitted | Leased | Extended | Settled | Returned | Ripened | Forgotten | Expired | Cancelled | Requeued
-             | Purged | Erased | Progressed | Forwarded | Delivered | Fired)
+             | Purged | Erased | Progressed | Forwarded | Delivered | Fired
+             | Published)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Operation)
@@ -365,6 +374,9 @@ def messages_of(operation: Operation) -> list[bytes]:
                     *(name for batch in batches for name in _names(batch.queue, batch.messages, batch.options))]
         case Fired(name=name, queue=queue, messages=messages, options=options):
             return [schedule_lock(name), *_names(queue, messages, options)]
+        case Published(id=message_id, batches=batches):
+            return [published_lock(message_id),
+                    *(name for batch in batches for name in _names(batch.queue, batch.messages, batch.options))]
         case Delivered(target=target, generation=generation):
             return [sent_lock(target, generation)]
         case (Ripened(ids=ids) | Forgotten(ids=ids) | Expired(ids=ids) | Cancelled(ids=ids) | Requeued(ids=ids)
@@ -379,6 +391,11 @@ def _names(queue: str, messages: tuple[Submission, ...], options: Chosen) -> lis
 def taken_lock(source: int, generation: int) -> bytes:
     """What stands among the locked ids for what is taken from another bucket's outbox: no id begins like it."""
     return b"taken %d %d" % (source, generation)
+
+
+def published_lock(message_id: bytes) -> bytes:
+    """The same for what is published under an id."""
+    return b"published " + message_id
 
 
 def sent_lock(target: int, generation: int) -> bytes:

@@ -389,6 +389,16 @@ class Taken(msgspec.Struct, array_like=True, frozen=True, tag=61, gc=False):
     text: str = ""
 
 
+class Publish(msgspec.Struct, array_like=True, frozen=True, tag=80, gc=False):
+    """Put a copy into each queue that is bound to the topic. Answered with Confirmed: `known` has the copies' ids."""
+
+    request: int
+    bucket: int
+    topic: str
+    message: Submission                    # its id is that of no copy: theirs follow from it
+    options: Options | None = None
+
+
 # --- answers to clients ---------------------------------------------------------------------------------------------
 
 
@@ -596,7 +606,8 @@ Notice = Outdated
 Mail = Forward | Taken
 Replication = Append | Ack | Nak | Lost | Ahead | Snap | SnapMore | Differs
 Request = (GetState | Submit | Ask | Lease | Settling | Extend | GiveBack | Keepalive | Watch | EndSession
-           | GetQueues | GetMembers | GetCopy | Amend | Cancel | Requeue | Purge | Erase | Progress | Follow | Find)
+           | GetQueues | GetMembers | GetCopy | Amend | Cancel | Requeue | Purge | Erase | Progress | Follow | Find
+           | Publish)
 Reply = (StateReply | Confirmed | Answer | Granted | Alive | Hint | QueuesReply | MembersReply | NotPrimary | Refused
          | CopyReply | Events | Found)
 Packet = Consensus | Notice | Replication | Mail | Request | Reply | Heartbeat

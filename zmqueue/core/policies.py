@@ -12,6 +12,7 @@ import enum
 
 import msgspec
 
+from zmqueue.core import topics
 from zmqueue.core.hashing import hash64
 
 LONG_MS = 3_660 * 86_400_000
@@ -26,8 +27,8 @@ DELAYS_MAX = 64
 DECLARED_MAX = 1_000
 """Queues that may be declared: about 100 bytes each in a state that every peer holds. Others go by the default."""
 
-DECLARATION_BYTES_MAX = 1_024
-"""The longest declaration: 64 delays of 9 bytes, and everything else."""
+DECLARATION_BYTES_MAX = 4_096
+"""The longest declaration: 64 delays of 9 bytes, 16 patterns of 128, and everything else."""
 
 
 class Shape(enum.IntEnum):
@@ -72,6 +73,7 @@ class Policy(msgspec.Struct, array_like=True, frozen=True):
     messages_max: int = 0                  # messages that are delayed, ready or leased
     age_ms_max: int = 0                    # the queue is full while its oldest ready message has waited for longer
     overflow: Overflow = Overflow.REJECT
+    topics: tuple[str, ...] = ()           # patterns: what is published under a topic like these is copied here
 
 
 DEFAULT = Policy()
@@ -93,6 +95,10 @@ def problem(policy: Policy) -> str:
         value: int = getattr(policy, name)
         if not least <= value <= most:
             return f"{name} is {value:,}; allowed is {least:,} to {most:,}"
+    if len(set(policy.topics)) != len(policy.topics) or len(policy.topics) > topics.PATTERNS_MAX:
+        return f"{len(policy.topics)} patterns; a queue has up to {topics.PATTERNS_MAX}, each once"
+    if text := next(filter(None, map(topics.pattern_problem, policy.topics)), ""):
+        return text
     return problem_of(policy.backoff)
 
 

@@ -96,6 +96,13 @@ class Rows:
         return {message_id for message_id in message_ids
                 if any(self._view.get(table, self._prefix + message_id) is not None for table in tables)}
 
+    def beginning_with(self, prefix: bytes) -> list[bytes]:
+        """The ids of messages that begin so and are not forgotten, ascending."""
+        start, end = span(self._prefix + prefix)
+        found = {keys.id_in_lease(key) for table in (Table.BODIES, Table.MESSAGES)
+                 for key, _ in rows(self._view, table, start, end)}
+        return sorted(found)
+
     def queues(self, message_ids: Sequence[bytes]) -> set[str]:
         """The queues of messages that are known."""
         return {record.queue for record in map(self.find, message_ids) if record is not None}
