@@ -18,6 +18,7 @@ from tests.simulation.checkers.rings import Rings
 from tests.simulation.checkers.sequential import Specification
 from tests.simulation.checkers.states import States
 from tests.simulation.checkers.streams import Streams
+from tests.simulation.checkers.ticks import Ticks
 from tests.simulation.checkers.total_queue import Report
 from tests.simulation.faults import Faults
 from tests.simulation.last_look import LastLook
@@ -62,6 +63,7 @@ class Outcome:
     snapshots: int = 0
     carried: int = 0                       # messages that settles queued
     pauses: int = 0                        # of queues, as nodes installed them
+    fired: int = 0                         # messages that schedules queued
     followed: int = 0                      # events that programs which follow were told
     rings: int = 0                         # rings that were compared with another peer's of the same epoch
     queue: Report = field(default_factory=Report)      # what went in and came out; empty: the run did not come so far
@@ -106,6 +108,7 @@ class Run:
         self.parcels = Parcels(self.logs, settings.buckets)
         self.rings, self.recorder = Rings(), Recorder()
         self.streams = Streams()
+        self.ticks = Ticks(self.states, self.logs)
         self.queue = Report()
         self.cluster = VirtualCluster(
             dice.getrandbits(64), 0, settings=settings, pace=Pace(tick=dice.choice((0.02, 0.035, 0.05))),
@@ -182,7 +185,7 @@ def run_seed(seed: int, keep: int = 200, *, always: bool = False, on_lmdb: bool 
     outcome.snapshots, outcome.rings, outcome.queue = run.logs.snapshots, run.rings.book.compared, run.queue
     if run.faults is not None:
         outcome.faults = run.faults.struck
-    outcome.followed = run.streams.followed
+    outcome.followed, outcome.fired = run.streams.followed, run.ticks.fired
     outcome.pauses, outcome.carried = run.pauses.pauses, run.parcels.queued
     outcome.faults["on LMDB"] += run.on_lmdb
     outcome.faults["beyond the promise"] += bool(outcome.beyond)

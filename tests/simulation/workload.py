@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests.simulation.operators import Operator
+from tests.simulation.schedulers import Scheduler
 from tests.simulation.whims import Whimsical
 from zmqueue.client.calls import SubmitCall
 from zmqueue.client.chains import JOIN, carried_on
@@ -55,6 +56,7 @@ class Load:
     lease_ms: int                          # of workers' leases; 0: the cluster's default
     impatience: float                      # seconds between two leases that are soon waited for no longer; 0: none
     whims: float                           # seconds between two wishes of a whimsical program; 0: there is none
+    schedules: float                       # seconds between two words about schedules; 0: there are none
     words: float                           # seconds between two words of an operator about queues; 0: none
 
     @staticmethod
@@ -71,6 +73,7 @@ class Load:
             probe=dice.choice((0.0, 0.02, 0.1)), lease_ms=dice.choice((0, 0, 400)),
             impatience=dice.choice((0.0, 0.0, 0.05, 0.3)),
             tell=dice.choice((0.0, 0.3, 0.8)), follow=dice.choice((0.0, 0.03, 0.1)),
+            schedules=dice.choice((0.0, 0.5, 2.0)),
             words=dice.choice((0.0, 0.0, 0.3, 1.0)), whims=dice.choice((0.0, 0.0, 0.1, 0.3)))
 
 
@@ -289,6 +292,8 @@ class Workload:
         self._gone: list[Producer] = []
         if load.probe:
             Prober(cluster, load, self._own(), self)
+        self._schedulers = [Scheduler(cluster, ("hourly", "nightly"), load.schedules,
+                                      self._own())] if load.schedules else []
         self._followers = [Follower(cluster, load, self._own(), self)] if load.follow else []
         self._impatient = [Impatient(cluster, load, self._own())] if load.impatience else []
         self._whimsical = [Whimsical(cluster, QUEUES, load.whims, self._own())] if load.whims else []
@@ -315,8 +320,10 @@ class Workload:
 
     @property
     def pending(self) -> int:
-        """Submits whose fate is not known yet to programs that live, and queues that may be paused."""
-        return sum(program.pending for program in (*self.producers, *self._operators))
+        """Submits whose fate is not known yet to programs that live, queues that may be paused, and schedules that
+        there may be."""
+        programs: list[Producer | Operator | Scheduler] = [*self.producers, *self._operators, *self._schedulers]
+        return sum(program.pending for program in programs)
 
     def refused(self) -> list[bytes]:
         """The ids of which a program was told, definitely, that they are not stored (Q2)."""
@@ -333,6 +340,8 @@ class Workload:
             whimsical.done = True
         for follower in self._followers:
             follower.done = True
+        for scheduler in self._schedulers:
+            scheduler.calm()
         for operator in self._operators:
             operator.calm()
         for worker in self.workers:

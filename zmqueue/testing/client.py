@@ -14,6 +14,7 @@ from zmqueue.client.core import ClientCore
 from zmqueue.client.declaring import Decide, PolicyCall
 from zmqueue.client.errands import Errand
 from zmqueue.client.leasing import Holding, LeaseCall, Slots, Subscription
+from zmqueue.client.scheduling import ScheduleCall
 from zmqueue.client.session import Session
 from zmqueue.client.streaming import FollowCall
 from zmqueue.client.sweeping import Course, Sweeps, Swept
@@ -23,6 +24,7 @@ from zmqueue.core.checks import ATTEMPTS_MAX
 from zmqueue.core.ids import RANDOM_BYTES, make_id, token_of
 from zmqueue.core.operations import Awaits, How, Kind, Options, Parcel, Settle, Submission
 from zmqueue.core.packets import Heartbeat, Packet, Reply, Request, decode, decode_envelope, encode
+from zmqueue.core.schedules import Entry
 from zmqueue.errors import ZmqueueError
 from zmqueue.testing.clock import LocalClock
 
@@ -191,6 +193,14 @@ class VirtualClient:
               states: Sequence[str] = ("dead",), timeout: float = 10.0) -> None:
         """Requeue, purge or cancel all that is in one of these states."""
         self.run(_Sweeping(self)._course_sweep(what, wish, queue, states, None, {"timeout": timeout}), ended)
+
+    def schedule(self, name: str, decide: Callable[[Entry | None], Entry | None], timeout: float = 10.0,
+                 notify: Callable[[Any], None] | None = None) -> ScheduleCall:
+        """Have a schedule agreed: what it is to be, of what it is (None: there is none)."""
+        call = ScheduleCall(name, decide, self.now + timeout, notify)
+        self.core.amend(call, self.now)
+        self._plan_turn()
+        return call
 
     def withdraw(self, call: Call[Any]) -> None:
         """Wait for a call no longer, as a task that is cancelled."""
