@@ -250,6 +250,24 @@ class Client(Face[Ticket, Message]):
         """Hand out the queue's messages again. Whoever waits for them is told at once."""
         await self._do(self._to_pause(queue, timeout, paused=False))
 
+    # --- topics ---
+
+    async def bind(self, queue: str, *patterns: str, timeout: float | None = None) -> None:
+        """Let the queue have a copy of what is published under topics like these, from now on."""
+        await self._do(self._to_bind(queue, patterns, timeout))
+
+    async def unbind(self, queue: str, *patterns: str, timeout: float | None = None) -> None:
+        """Take patterns back. What stands in the queue stays."""
+        await self._do(self._to_unbind(queue, patterns, timeout))
+
+    async def bindings(self, *, timeout: float | None = None) -> dict[str, tuple[str, ...]]:
+        """The patterns that are bound, by queue."""
+        return await self._do(self._to_see_bindings(timeout))
+
+    async def publish(self, topic: str, payload: object = None, **options: Unpack[SubmitOptions]) -> list[Ticket]:
+        """Put one copy into each queue that is bound to the topic. As `zmqueue.Client.publish`."""
+        return await self._do(self._to_publish(topic, payload, options))
+
     # --- schedules ---
 
     async def schedule(self, name: str, queue: str, payload: object = None, *, timeout: float | None = None,

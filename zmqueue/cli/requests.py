@@ -34,7 +34,11 @@ def _headers(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
     return headers
 
 
-def _body(payload: str) -> str | bytes:
+headers_option = click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", callback=_headers,
+                              help="May be repeated.")
+
+
+def body(payload: str) -> str | bytes:
     """Standard input for "-"; else the text, or its bytes where the argument is no UTF-8."""
     if payload == "-":
         return sys.stdin.buffer.read()
@@ -51,7 +55,7 @@ def _body(payload: str) -> str | bytes:
 @click.option("--priority", type=click.IntRange(0, 255), default=0, show_default=True, help="Higher is served first.")
 @click.option("--delay", type=click.FloatRange(min=0.0), default=0.0, metavar="SECONDS",
               help="How long it rests before it is handed out.")
-@click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", callback=_headers, help="May be repeated.")
+@headers_option
 @click.option("--attempts", type=click.IntRange(min=1), default=None, metavar="N",
               help="Deliveries after which it is a dead letter  [default: the cluster's setting]")
 @click.option("--id", "token", default=None, metavar="TOKEN",
@@ -72,7 +76,7 @@ def submit(queue: str, payload: str, priority: int, delay: float, headers: dict[
     """
     with connect(seeds, timeout) as client:
         try:
-            ticket = client.submit(queue, _body(payload), id=token, priority=priority, delay=delay,
+            ticket = client.submit(queue, body(payload), id=token, priority=priority, delay=delay,
                                    headers=headers or None, attempts=attempts)
         except zmqueue.SubmitTimeout as error:
             say(f"zmqueue: {error}")

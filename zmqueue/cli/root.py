@@ -22,6 +22,9 @@ COMMANDS: Mapping[str, str] = {
     "undeclare": "Withdraw what is declared for a queue.",
     "pause": "Hand out nothing of a queue.",
     "resume": "Hand out the messages of a paused queue again.",
+    "bind": "Let a queue have copies of what is published.",
+    "unbind": "Take that back.",
+    "publish": "Put a copy into each bound queue; print their tokens.",
     "find": "Which requests are in which state, by queue, header and time.",
     "workers": "Who holds which leases, and for how long.",
     "peek": "Look at dead letters.",
@@ -65,6 +68,9 @@ def _command(name: str) -> click.Command:
             from zmqueue.cli import queues
             return {"queues": queues.queues, "declare": queues.declare, "undeclare": queues.undeclare,
                     "pause": queues.pause, "resume": queues.resume}[name]
+        case "bind" | "unbind" | "publish":
+            from zmqueue.cli import topics
+            return {"bind": topics.bind, "unbind": topics.unbind, "publish": topics.publish}[name]
         case "find" | "workers":
             from zmqueue.cli import finding
             return {"find": finding.find, "workers": finding.workers}[name]

@@ -322,6 +322,33 @@ class Client(Face[Ticket, Message]):
         """Hand out the queue's messages again. Whoever waits for them is told at once."""
         self._do(self._to_pause(queue, timeout, paused=False))
 
+    # --- topics ---
+
+    def bind(self, queue: str, *patterns: str, timeout: float | None = None) -> None:
+        """Let the queue have a copy of what is published under topics like these, from now on.
+
+        A topic is words with dots between them; in a pattern `*` is one word and `#` any number of them. When it
+        returns, every primary goes by it. Up to 16 patterns a queue. Errors: as `declare`.
+        """
+        self._do(self._to_bind(queue, patterns, timeout))
+
+    def unbind(self, queue: str, *patterns: str, timeout: float | None = None) -> None:
+        """Take patterns back. What stands in the queue stays."""
+        self._do(self._to_unbind(queue, patterns, timeout))
+
+    def bindings(self, *, timeout: float | None = None) -> dict[str, tuple[str, ...]]:
+        """The patterns that are bound, by queue."""
+        return self._do(self._to_see_bindings(timeout))
+
+    def publish(self, topic: str, payload: object = None, **options: Unpack[SubmitOptions]) -> list[Ticket]:
+        """Put one copy into each queue that is bound to the topic: into all of them, or none.
+
+        Options as of `submit`, but for group and unique. Returns the tickets of the copies, by queue's name; none where
+        no queue is bound. Raises as `submit` does; SubmitTimeout (indefinite): publish again with its token as `id`,
+        and each queue gets one copy; QueueFull: no queue got one.
+        """
+        return self._do(self._to_publish(topic, payload, options))
+
     # --- schedules ---
 
     def schedule(self, name: str, queue: str, payload: object = None, *, timeout: float | None = None,

@@ -18,6 +18,7 @@ from zmqueue.client.collecting import TakeCall
 from zmqueue.client.exchanges import Exchanges
 from zmqueue.client.finding import FindCall
 from zmqueue.client.leasing import Holding, LeaseCall, Subscription
+from zmqueue.client.publishing import PublishCall
 from zmqueue.client.routing import Routing
 from zmqueue.client.sending import Sender
 from zmqueue.client.session import SESSION_BYTES, Session
@@ -148,6 +149,23 @@ class ClientCore:
             return
         for item in call.items:
             self._sender.put(self._sender.wishes(bucket_of(item.id, state.buckets), call.wish), item)
+
+    def publish(self, call: PublishCall, now: float) -> None:
+        """Put a copy into each queue that is bound to a topic."""
+        if self._closed:
+            call.fail(_closed())
+            return
+        self._timers.expire(call)
+        self._publish(call, now)
+
+    def _publish(self, call: PublishCall, now: float) -> None:
+        if call.finished:
+            return
+        state = self.routing.state
+        if state is None:                                # in which bucket it lies depends on their number
+            self._timers.at(now + limits.BACKOFF_S, partial(self._publish, call))
+            return
+        self._sender.put(self._sender.publishes(bucket_of(call.item.submission.id, state.buckets)), call.item)
 
     def collect(self, call: TakeCall, now: float) -> None:
         """Ask after many messages, and end the call when some of them have ended."""

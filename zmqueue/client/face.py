@@ -27,6 +27,14 @@ from zmqueue.client.declaring import Decide, PolicyCall
 from zmqueue.client.errands import Errand
 from zmqueue.client.leased import Leased, raise_if_lost
 from zmqueue.client.leasing import Holding, LeaseCall
+from zmqueue.client.publishing import (
+    PublishCall,
+    binding,
+    patterns_of,
+    publishable,
+    topic_name,
+    unbinding,
+)
 from zmqueue.client.queues import PolicyOptions, QueuePolicy
 from zmqueue.client.revoking import Revokes
 from zmqueue.client.scheduling import ScheduleCall, ScheduleOptions, ScheduleView, kept, views, wanted_entry
@@ -312,7 +320,32 @@ class Face(Sweeps, Revokes, Generic[TicketT, MessageT]):
         wanted = QueuePolicy(**options) if policy is None else policy
         if not isinstance(wanted, QueuePolicy):
             raise TypeError(f"a policy is a zmqueue.QueuePolicy, got {type(wanted).__name__}")
-        return self._to_agree(queue, lambda found: wanted.core(paused=found.paused), timeout)
+        return self._to_agree(
+            queue, lambda found: replace(wanted.core(paused=found.paused), topics=found.topics), timeout)
+
+    def _to_bind(self, queue: str, patterns: tuple[str, ...], timeout: float | None) -> Errand[None]:
+        return self._to_agree(queue, binding(patterns_of(patterns)), timeout)
+
+    def _to_unbind(self, queue: str, patterns: tuple[str, ...], timeout: float | None) -> Errand[None]:
+        return self._to_agree(queue, unbinding(patterns_of(patterns)), timeout)
+
+    def _to_see_bindings(self, timeout: float | None) -> Errand[dict[str, tuple[str, ...]]]:
+        call = SurveyCall(self._deadline(timeout), members=False)
+
+        def end() -> dict[str, tuple[str, ...]]:
+            state, _ = call.outcome()
+            return {queue: policy.topics for queue, policy in sorted(state.policies.items()) if policy.topics}
+
+        return Errand(call, partial(self._core.survey, call), end)
+
+    def _to_publish(self, topic: str, payload: object, options: SubmitOptions) -> Errand[list[TicketT]]:
+        arguments.known("publish", options, SubmitOptions)
+        name, draft = topic_name(topic), publishable(arguments.draft(payload, options))
+        wall = self._wall()
+        submission = draft.submission(draft.id or self._new_id(), draft.due_at(wall))
+        call = PublishCall(name, submission, draft.options_at(wall), self._deadline(options.get("timeout")))
+        return Errand(call, partial(self._core.publish, call),
+                      lambda: [self._ticket(token_of(message_id)) for message_id in call.outcome()])
 
     def _to_pause(self, queue: str, timeout: float | None, *, paused: bool) -> Errand[None]:
         return self._to_agree(queue, lambda found: replace(found, paused=paused), timeout)

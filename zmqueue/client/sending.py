@@ -13,6 +13,7 @@ from zmqueue.client.calls import Item, SubmitItem
 from zmqueue.client.exchanges import Exchange, Exchanges
 from zmqueue.client.finding import FindLane
 from zmqueue.client.lanes import AskLane, ExtendLane, GiveBackLane, Lane, SettleLane, SubmitLane
+from zmqueue.client.publishing import PublishLane
 from zmqueue.client.routing import Routing
 from zmqueue.client.streaming import FollowLane
 from zmqueue.client.timers import Timers
@@ -69,6 +70,9 @@ class Sender:
 
     def wishes(self, bucket: int, wish: Wish) -> Lane:
         return self._lane((wish, bucket), lambda: WishLane(bucket, wish))
+
+    def publishes(self, bucket: int) -> Lane:
+        return self._lane(("publish", bucket), lambda: PublishLane(bucket))
 
     def settles(self, bucket: int) -> Lane:
         return self._lane(("settle", bucket), lambda: SettleLane(bucket))
