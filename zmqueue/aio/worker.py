@@ -132,8 +132,8 @@ class Worker(WorkFace):
         message = Message(self._client, holding)
         if queue in self._plain:
             assert self._crew is not None
-            if self._kills:
-                holding.on_cancelled = partial(self._crew.interrupt, holding)
+            told = self._crew.interrupt if self._kills else self._crew.cancelled
+            holding.on_cancelled = partial(told, holding)
             self._crew.put(self._handlers[queue], message)
             return
         assert self._handover is not None

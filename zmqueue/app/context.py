@@ -64,6 +64,14 @@ class Context:
         """What went wrong in the delivery before; empty at the first."""
         return self.message.error
 
+    @property
+    def cancelled(self) -> bool:
+        """True once the request is cancelled: within a second. Give up by raising anything; it ends as cancelled.
+
+        Coroutine tasks need not ask, they are cancelled. In somebody else's executor it is never known.
+        """
+        return self.message.cancelled
+
     def then(self, *parcels: Parcel) -> None:
         """Queue these if and only if this run's result holds: `current().then(other.to(...))`, or `zmqueue.to(...)`.
 

@@ -26,7 +26,7 @@ from zmqueue.app.bodies import AsItIs, NotEncoded
 from zmqueue.app.context import Context, current, running
 from zmqueue.app.signature import Arguments
 from zmqueue.app.task import SIGNATURE_HEADER, TASK_HEADER, Task
-from zmqueue.client.executors import Choosing, Handler, Work, exhaust, pack, telling
+from zmqueue.client.executors import Choosing, Handler, Work, asking, exhaust, pack, telling
 from zmqueue.client.leased import Leased
 from zmqueue.client.parcels import Ack
 from zmqueue.client.payloads import Encoded
@@ -86,6 +86,8 @@ class AsyncDispatch:
         here = copy_context()
         if isinstance(work, Leased):                     # its lease is awaited, which a thread cannot
             here.run(telling.set, work.tell)
+            leased = work
+            here.run(asking.set, lambda: leased.cancelled)
             work = pack(work).unpack()
         ran = self._pool.submit(here.run, run, task, work)
         return await asyncio.wrap_future(ran)

@@ -15,14 +15,13 @@ from zmqueue.client.executors import (
     End,
     Handler,
     InExecutor,
-    InProcess,
     Outcome,
     Runner,
     error_text,
-    process_context,
 )
 from zmqueue.client.leased import Leased
 from zmqueue.client.leasing import Holding
+from zmqueue.client.processes import InProcess, process_context
 from zmqueue.client.recycling import Recycling
 from zmqueue.core.operations import How
 
@@ -69,6 +68,13 @@ class Crew(Generic[MessageT]):
         with self._lock:                                 # so that it is not another one's run that is ended
             runner = self._running.get(holding)
             return runner is not None and runner.interrupt()
+
+    def cancelled(self, holding: Holding) -> None:
+        """Tell the run of that message, from any thread, that nobody wants it any more."""
+        with self._lock:
+            runner = self._running.get(holding)
+            if runner is not None:
+                runner.cancelled()
 
     def stop(self, *, drained: bool) -> None:
         """Let the threads end. Where something runs, what can be killed is, and the others are left alone."""

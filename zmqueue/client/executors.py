@@ -1,27 +1,20 @@
 """Executors: where a worker's handlers run (threads, processes, somebody else's pool), and what comes of a run.
 
-Each slot of a worker is a thread that runs one handler at a time, by one of the runners here. With processes, every
-slot has a pool of one process to itself: when that is killed, it is known whose message killed it, and no other
-suffers. Between the processes goes what this program itself pickles: a message's bytes and an outcome; nothing from the
-network is ever unpickled.
+Each slot of a worker is a thread that runs one handler at a time, by one of the runners here, or in a process of its
+own (`processes`). Between processes goes what this program itself pickles: a message's bytes and an outcome; nothing
+from the network is ever unpickled.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from multiprocessing.context import BaseContext
 from types import GeneratorType
 from typing import Any
 
@@ -30,13 +23,11 @@ from pydantic import TypeAdapter
 from zmqueue.client import limits, parcels, payloads
 from zmqueue.client.leased import Leased
 from zmqueue.client.parcels import Ack, checked
-from zmqueue.client.recycling import Recycling, memory_held
 from zmqueue.core.operations import How, Kind
 from zmqueue.errors import CALLS, GiveBack, Reject
 
 log = logging.getLogger("zmqueue.worker")
 
-NEVER = Recycling()
 TRACEBACK_CALLS = 6                    # the innermost calls of a failed handler that its error text shows
 
 
@@ -55,6 +46,12 @@ class Work:
     attempts: int = 0                      # deliveries after which it is a dead letter; 0: not known
     due: int = 0                           # wall ms before which it was not to be handed out; 0: at once
     encoded: payloads.Encoded | None = field(default=None, compare=False, repr=False)    # the payload as it came
+
+    @property
+    def cancelled(self) -> bool:
+        """As `Message.cancelled`, where it runs; in somebody else's executor nobody tells it."""
+        ask = asking.get()
+        return ask is not None and ask()
 
     def payload_as(self, type: Any) -> Any:
         """The payload, validated as that type (pydantic.ValidationError where it is not)."""
@@ -121,6 +118,9 @@ Tell = Callable[[object], None]
 telling: ContextVar[Tell | None] = ContextVar("zmqueue telling", default=None)
 """How what runs here tells of progress; None: it cannot."""
 
+asking: ContextVar[Callable[[], bool] | None] = ContextVar("zmqueue asking", default=None)
+"""How what runs here learns that its request is cancelled; None: it cannot."""
+
 
 def perform(handler: Handler, work: Leased | Work, tell: Tell | None = None) -> End:
     """Run the handler. Its result is an ack, Reject is a reject, GiveBack no run; any other exception is a nack.
@@ -176,11 +176,6 @@ def perform_apart(handler: Handler, parcel: Parcel, tell: Tell | None = None) ->
     except ValueError as error:
         return Outcome(How.NACK, error=error_text(error))
     return perform(handler, work, tell)
-
-
-def perform_measured(handler: Handler, parcel: Parcel) -> tuple[End, int]:
-    """As `perform_apart`, and the bytes of memory that its process holds afterwards."""
-    return perform_apart(handler, parcel), memory_held()
 
 
 def error_text(error: BaseException) -> str:
@@ -240,6 +235,10 @@ class Runner(ABC):
         """Nothing runs, and no more will be run. Called in the slot's thread."""
         return                             # most have nothing of their own to release
 
+    def cancelled(self) -> None:
+        """The request that runs is cancelled: let it know, from another thread."""
+        return                             # most share the message's memory with it
+
     def kill(self) -> bool:
         """End what runs, and run nothing more, from another thread; False where that cannot be done."""
         return False
@@ -260,7 +259,11 @@ class Apart(Runner):
     """In the slot's own thread, which is given a Work: for handlers that must not touch the message's lease."""
 
     def run(self, handler: Handler, message: Leased) -> End:
-        return perform_apart(handler, pack(message), message.tell)
+        mark = asking.set(lambda: message.cancelled)
+        try:
+            return perform_apart(handler, pack(message), message.tell)
+        finally:
+            asking.reset(mark)
 
 
 class InExecutor(Runner):
@@ -274,88 +277,3 @@ class InExecutor(Runner):
         if isinstance(chosen, Outcome | Declined):
             return chosen
         return self._executor.submit(perform_apart, chosen, pack(message)).result()
-
-
-class InProcess(Runner):
-    """In a process that belongs to the slot; a new one is started when it died, or is to be recycled."""
-
-    def __init__(self, context: BaseContext, recycling: Recycling = NEVER) -> None:
-        self._context = context
-        self._recycling = recycling
-        self._ran = 0                                    # messages, by the process that there is
-        self._pool: ProcessPoolExecutor | None = None
-        self._stopped = False
-        self._interrupted = False                        # the process was killed, whatever it ran
-
-    def run(self, handler: Handler, message: Leased) -> End:
-        if self._stopped:
-            return Outcome(How.NACK, error="not begun: its worker stopped")
-        chosen = choose(handler, message)
-        if isinstance(chosen, Outcome | Declined):
-            return chosen
-        if self._interrupted:                            # when its message had just ended: the process is dead
-            self.close()
-            self._interrupted = False
-        pool = self._pool
-        if pool is None:
-            pool = self._pool = ProcessPoolExecutor(1, self._context, initializer=live_with_parent)
-            self._ran = 0
-        try:
-            future: Future[tuple[End, int]] = pool.submit(perform_measured, chosen, pack(message))
-            if self._interrupted:                        # before there was a process to kill
-                self._kill_processes()
-            end, held = future.result()
-        except BrokenExecutor:
-            self.close()
-            if self._interrupted:
-                self._interrupted = False
-                return Outcome(How.NACK, error="broken off: the process that ran it was killed")
-            if not self._stopped:
-                log.warning("the process of request %s died; a new one will be started", message.token)
-            return Outcome(How.NACK, error="lost: the process that ran it died (killed, or crashed)")
-        self._ran += 1
-        reason = self._recycling.reason(self._ran, held)
-        if reason:
-            log.info("a process is replaced: %s", reason)
-            self.close()
-        return end
-
-    def close(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)        # its process is idle or dead, so this is quick
-
-    def kill(self) -> bool:
-        self._stopped = True
-        self._kill_processes()
-        return True
-
-    def interrupt(self) -> bool:
-        self._interrupted = True
-        self._kill_processes()
-        return True
-
-    def _kill_processes(self) -> None:
-        processes: dict[int, Any] = getattr(self._pool, "_processes", None) or {}
-        for process in list(processes.values()):
-            process.kill()
-
-
-def live_with_parent() -> None:
-    """In a worker's process: leave Ctrl-C to the parent, and end when the parent does, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def process_context() -> BaseContext:
-    """How processes are started: never by fork, which copies the client's locks and sockets."""
-    methods = multiprocessing.get_all_start_methods()
-    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")

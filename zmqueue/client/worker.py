@@ -100,8 +100,8 @@ class Worker(WorkFace):
 
     def _deliver(self, queue: str, holding: Holding) -> None:
         assert self._crew is not None
-        if self._kills:
-            holding.on_cancelled = partial(self._crew.interrupt, holding)
+        told = self._crew.interrupt if self._kills else self._crew.cancelled
+        holding.on_cancelled = partial(told, holding)
         self._crew.put(self._handlers[queue], Message(self._client, holding))
 
     def _interrupt(self, holding: Holding) -> bool:
