@@ -20,12 +20,14 @@ from zmqueue.core import operations, outbox
 from zmqueue.core.ids import bucket_of, make_id
 from zmqueue.core.machine import Machine
 from zmqueue.core.operations import (
+    Awaits,
     Batch,
     Cancelled,
     Delivered,
     Erased,
     Expired,
     Extended,
+    Fired,
     Forgotten,
     Forwarded,
     How,
@@ -67,7 +69,8 @@ GOES_ON = (BEHIND, READY)
 NEW: set[tuple[State | None, State | None]] = {(None, READY), (None, DELAYED), (None, BEHIND)}
 MAY: dict[type[Operation], set[tuple[State | None, State | None]]] = {
     Submitted: NEW,
-    Forwarded: NEW,
+    Forwarded: NEW | {(DELAYED, READY), (DELAYED, BEHIND)},     # joins
+    Fired: NEW,
     Leased: {(READY, LEASED), (DEAD, MENDING)},
     Extended: set(),
     Progressed: set(),
@@ -119,6 +122,8 @@ class Copies(RuleBasedStateMachine):
         self.chosen: dict[bytes, Options] = {}
         self.records: dict[bytes, Record] = {}     # as they were after the last operation
         self.groups: dict[bytes, well_formed.Group] = {}
+        self.awaited: dict[bytes, set[bytes]] = {}     # by join: its parts,
+        self.arrived: dict[bytes, set[bytes]] = {}     # and those of which word came
 
     @initialize()
     def begin(self) -> None:
@@ -336,6 +341,41 @@ class WithOptions(Copies):
         first, self.taken = self.taken + 1, self.taken + numbers
         self.apply(Forwarded(self.at, 3, GENERATION, first, self.taken, batches))
         assert outbox.last_taken(self.tables, 7, 3, GENERATION) == self.taken
+
+    @rule(parts=st.integers(1, 3), own=options)
+    def submit_join(self, parts: int, own: Options) -> None:
+        """A join, with its parts in the outbox: it is delayed until word of each has come."""
+        self.drawn += 1
+        join = make_id(self.wall, 0, self.drawn.to_bytes(15, "big"))
+        parcels = tuple(Parcel("parts", Submission(make_id(self.wall, 0, bytes((part,)) + join[10:]), b"part"))
+                        for part in range(parts))
+        own = Options(expires=self.wall + own.expires if own.expires else 0, group=own.group, place=own.place,
+                      awaits=Awaits(parcels, GENERATION, BUCKETS))
+        self.apply(Submitted(self.at, "jobs", (Submission(join, b"join"),), ((0, own),)))
+        self.awaited[join] = {parcel.message.id for parcel in parcels}
+        assert self.records[join].state is DELAYED
+
+    @precondition(lambda self: self.awaited)
+    @rule(draw=st.data())
+    def part_arrives(self, draw: st.DataObject) -> None:
+        """Word of some parts, perhaps for the second time; for a join that is ready, or has ended, it means nothing."""
+        join = draw.draw(st.sampled_from(sorted(self.awaited)))
+        parts = self.some(draw, sorted(self.awaited[join]))
+        before = self.records.get(join)
+        self.arrived.setdefault(join, set()).update(parts)
+        self.taken += len(parts)
+        self.apply(Forwarded(self.at, 3, GENERATION, self.taken - len(parts) + 1, self.taken, (),
+                             tuple((join, part) for part in parts)))
+        after = self.records.get(join)
+        if before is not None and after is not None and before.state is DELAYED and not before.fencing:
+            assert (after.state is DELAYED) == (self.arrived[join] < self.awaited[join])
+        else:
+            assert before == after
+
+    @rule(queue=st.sampled_from(QUEUES), new=wanted, name=st.sampled_from(("nightly", "hourly")))
+    def fire(self, queue: str, new: New, name: str) -> None:
+        batch = self.new_batch(queue, new, set())
+        self.apply(Fired(self.at, name, self.wall, queue, batch.messages, batch.options))
 
     @rule(many=st.integers(1, 3))
     def deliver(self, many: int) -> None:
