@@ -331,6 +331,15 @@ def test_what_cannot_be_a_schedule_is_told(fields: dict[str, object], words: str
     assert words in schedules.objection("report", schedules.encode(entry(**fields)))
 
 
+def test_a_node_refuses_what_its_almanac_cannot_read() -> None:
+    text = schedules.encode(entry(cron="5", every=0))
+    assert schedules.unreadable(text, Minutes()) == ""
+    elsewhere = schedules.encode(entry(cron="5", every=0, zone="Mars/Olympus"))
+    assert "no such zone" in schedules.unreadable(elsewhere, Minutes())
+    assert "without an almanac" in schedules.unreadable(text, schedules.NO_ALMANAC)
+    assert schedules.unreadable(schedules.encode(entry()), schedules.NO_ALMANAC) == "", "an interval needs none"
+
+
 def test_the_state_holds_schedules_by_name_and_reads_them_back() -> None:
     node = Scheduled()
     node.declare(entry(), "another")
@@ -353,4 +362,4 @@ def test_there_is_a_limit_to_the_number_of_schedules() -> None:
     node = Scheduled()
     data = schedules.encode(entry())
     state = apply(node.state, [ScheduleDeclared(f"s{number}", 0, data) for number in range(schedules.SCHEDULES_MAX)])
-    assert len(state.schedules) == schedules.SCHEDULES_MAX
+    assert len(state.schedules) == schedules.SCHEDULES_MAX and state.scheduled("report") is not None

@@ -12,6 +12,7 @@ from zmqueue.core.ids import bucket_at
 from zmqueue.core.operations import Fired, Kind, Operation
 from zmqueue.core.schedules import CatchUp, Entry, place_of_name
 from zmqueue.core.state import Agreed
+from zmqueue.errors import NotAllowed
 from zmqueue.testing import VirtualClient, VirtualCluster
 from zmqueue.testing.node import VirtualNode
 
@@ -111,3 +112,12 @@ def test_a_cron_text_fires_by_the_real_almanac() -> None:
     watched = Watched(4, CatchUp.LAST, cron="* * * * *")
     watched.cluster.run(125.0)
     assert len(watched.fired) == 2 and all(tick % 60_000 == 0 for tick in watched.fired)
+
+
+def test_what_a_node_cannot_read_is_refused_when_it_is_declared() -> None:
+    watched = Watched(5, CatchUp.LAST)
+    entry = Entry("clock", b"", Kind.BYTES, b"s" * 16, watched.start, cron="* * * * *", zone="Mars/Olympus")
+    call = watched.client.schedule("other", lambda found: entry)
+    assert watched.cluster.run_until(lambda: call.finished, 15.0)
+    assert isinstance(call.error, NotAllowed) and "Mars/Olympus" in str(call.error)
+    assert watched.cluster.state is not None and watched.cluster.state.scheduled("other") is None
