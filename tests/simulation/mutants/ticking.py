@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.checkers.ticks import Ticks
 from tests.simulation.mutants.planting import mutant, rewrite
-from zmqueue.core import fired, schedules
+from zmqueue.core import fired, ticking
 from zmqueue.core.operations import Fired
 from zmqueue.core.steps import Steps
 from zmqueue.core.ticking import Timekeeper
@@ -41,7 +41,7 @@ def what_was_missed_is_one_tick(patch: pytest.MonkeyPatch) -> None:
 
 def intervals_count_from_the_last_tick_to_now(patch: pytest.MonkeyPatch) -> None:
     """A tick that fires late pushes the later ones back."""
-    rewrite(patch, schedules, "last_tick", ("entry.start + (wall - entry.start) // entry.every * entry.every", "wall"))
+    rewrite(patch, ticking, "last_tick", ("entry.start + (wall - entry.start) // entry.every * entry.every", "wall"))
 
 
 TICKING = [
