@@ -104,7 +104,7 @@ class Total:
         self._sums.update(seeds=1, steps=outcome.steps, epochs=outcome.epochs, commits=outcome.commits,
                           confirmed=outcome.confirmed, delivered=outcome.delivered, settled=outcome.settled,
                           negatives=outcome.negatives, snapshots=outcome.snapshots, rings=outcome.rings,
-                          carried=outcome.carried)
+                          carried=outcome.carried, published=outcome.published)
         self._queue.update(asdict(outcome.queue))
         self._faults.update(outcome.faults)
         self._hash.update(outcome.trace_sha256.encode())
@@ -114,7 +114,7 @@ class Total:
     def report(self, schedules: list[dict[str, object]], seconds: float) -> dict[str, object]:
         """What INTERFACE promises, and some more."""
         names = ("seeds", "steps", "epochs", "commits", "confirmed", "delivered", "settled", "negatives", "snapshots",
-                 "rings", "carried")
+                 "rings", "carried", "published")
         return {**{name: self._sums[name] for name in names}, "queue": dict(self._queue),
                 "faults": dict(sorted(self._faults.items())), "violations": len(self.failed), "failed": self.failed,
                 "schedules": schedules, "trace_sha256": self._hash.hexdigest(), "seconds": seconds}

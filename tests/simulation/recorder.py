@@ -13,8 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from tests.simulation.checkers.history import Act, How, Seen, What
+from tests.simulation.checkers.published import copies_of
 from zmqueue.client.calls import AskCall, LeaseSayCall, SubmitCall
 from zmqueue.client.leasing import Holding, LeaseCall, Slots
+from zmqueue.client.publishing import PublishCall
 from zmqueue.client.session import Session
 from zmqueue.core import operations
 from zmqueue.core.operations import State
@@ -111,6 +113,13 @@ class Recorder(Observer):
         else:
             self._ended[message_id].append(act)
 
+    def published(self, call: PublishCall, topic: str, program: str, begun: float, now: float | None) -> None:
+        """Its copies may be stored from then on, or, `now`, are confirmed."""
+        submission = call.item.submission
+        for message_id in copies_of(submission.id, topic):
+            act = Act(What.SUBMIT, program, begun, payload=submission.payload)
+            self._ended[message_id].append(act if now is None else replace(act, ended=now))
+
     def granted(self, holding: Holding, program: str, begun: float, now: float) -> None:
         self._ended[holding.id].append(Act(What.GRANT, program, begun, now, holding.fencing,
                                            payload=holding.submission.payload))
@@ -200,6 +209,19 @@ class RecordedClient(VirtualClient):
         call = super().submit(queue, bodies, timeout, notify=told, **more)
         if not call.finished:
             recorder.submitting(call, self.name, begun)
+        return call
+
+    def publish(self, topic: str, body: bytes, timeout: float = 10.0, *, message_id: bytes | None = None,
+                notify: Callable[[Any], None] | None = None) -> PublishCall:
+        recorder, begun = self._recorder, self.moment
+
+        def told(call: PublishCall) -> None:
+            if call.error is None:
+                recorder.published(call, topic, self.name, begun, self.moment)
+            if notify is not None:
+                notify(call)
+        call = super().publish(topic, body, timeout, message_id=message_id, notify=told)
+        recorder.published(call, topic, self.name, begun, None)
         return call
 
     def ask(self, message_id: bytes, timeout: float = 10.0, *, settled: bool = False,

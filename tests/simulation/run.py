@@ -14,6 +14,7 @@ from tests.simulation.checkers.ending import Ending
 from tests.simulation.checkers.logs import Logs
 from tests.simulation.checkers.parcels import Parcels
 from tests.simulation.checkers.pauses import Pauses
+from tests.simulation.checkers.published import Copies
 from tests.simulation.checkers.rings import Rings
 from tests.simulation.checkers.sequential import Specification
 from tests.simulation.checkers.states import States
@@ -61,6 +62,7 @@ class Outcome:
     settled: int = 0
     negatives: int = 0
     snapshots: int = 0
+    published: int = 0                     # times that copies were put into queues
     carried: int = 0                       # messages that settles queued
     pauses: int = 0                        # of queues, as nodes installed them
     fired: int = 0                         # messages that schedules queued
@@ -106,6 +108,7 @@ class Run:
         self.logs = Logs(self.states, settings.buckets)
         self.answers = Answers(self.logs, settings.buckets)
         self.parcels = Parcels(self.logs, settings.buckets)
+        self.copies = Copies(self.logs)
         self.rings, self.recorder = Rings(), Recorder()
         self.streams = Streams()
         self.ticks = Ticks(self.states, self.logs)
@@ -187,6 +190,7 @@ def run_seed(seed: int, keep: int = 200, *, always: bool = False, on_lmdb: bool 
         outcome.faults = run.faults.struck
     outcome.followed, outcome.fired = run.streams.followed, run.ticks.fired
     outcome.pauses, outcome.carried = run.pauses.pauses, run.parcels.queued
+    outcome.published = len(run.copies.published)
     outcome.faults["on LMDB"] += run.on_lmdb
     outcome.faults["beyond the promise"] += bool(outcome.beyond)
     outcome.trace_sha256 = cluster.trace.sha256

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from tests.simulation.checkers import published
 from tests.simulation.operators import Operator
+from tests.simulation.publishers import Publisher
 from tests.simulation.schedulers import Scheduler
 from tests.simulation.whims import Whimsical
 from zmqueue.client.calls import SubmitCall
@@ -48,6 +50,7 @@ class Load:
     extend: float
     tell: float                            # a handler tells of progress
     follow: float                          # seconds between two questions after progress; 0: nobody follows
+    publish: float                         # seconds between two words under a topic; 0: nobody publishes
     then: float                            # an ack queues the next messages
     again: float                           # a confirmed submit is repeated
     ask: float                             # a producer asks after a message, per submit
@@ -69,6 +72,7 @@ class Load:
             batch_max=dice.choice((1, 3, 8)), body_bytes_max=dice.choice((8, 64, 600)), slots=dice.choice((1, 3, 8)),
             handle_max=dice.choice((0.01, 0.1, 1.0)), nack=sometimes(0.05, 0.3), reject=sometimes(0.05),
             give_back=sometimes(0.1), forget=sometimes(0.02, 0.1), extend=sometimes(0.1, 0.4), then=sometimes(0.2, 0.5),
+            publish=dice.choice((0.0, 0.0, 0.3)),
             again=sometimes(0.1, 0.3), ask=dice.choice((0.1, 0.5, 1.0)), delay=sometimes(0.1),
             probe=dice.choice((0.0, 0.02, 0.1)), lease_ms=dice.choice((0, 0, 400)),
             impatience=dice.choice((0.0, 0.0, 0.05, 0.3)),
@@ -140,7 +144,7 @@ class Worker:
         self._words: list[Parcel] = []     # that some part of a join is done, said last
         self.diligent = False              # works fast, and settles everything: for the end of a run
         self._cluster, self._load, self._dice = cluster, load, dice
-        self._slots = self.client.work(QUEUES, load.slots, self._begin, lease_ms=load.lease_ms)[1]
+        self._slots = self.client.work((*QUEUES, *published.QUEUES), load.slots, self._begin, lease_ms=load.lease_ms)[1]
 
     def _begin(self, holding: Holding) -> None:
         longest = 0.01 if self.diligent else self._load.handle_max
@@ -297,6 +301,7 @@ class Workload:
         self._followers = [Follower(cluster, load, self._own(), self)] if load.follow else []
         self._impatient = [Impatient(cluster, load, self._own())] if load.impatience else []
         self._whimsical = [Whimsical(cluster, QUEUES, load.whims, self._own())] if load.whims else []
+        self._publishers = [Publisher(cluster, load.publish, self._own())] if load.publish else []
         self._operators = [Operator(cluster, QUEUES, load.words, self._own())] if load.words else []
 
     def _own(self) -> random.Random:
@@ -336,6 +341,8 @@ class Workload:
             producer.done = True
         for impatient in self._impatient:
             impatient.done = True
+        for publisher in self._publishers:
+            publisher.done = True
         for whimsical in self._whimsical:
             whimsical.done = True
         for follower in self._followers:

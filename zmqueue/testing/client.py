@@ -14,6 +14,7 @@ from zmqueue.client.core import ClientCore
 from zmqueue.client.declaring import Decide, PolicyCall
 from zmqueue.client.errands import Errand
 from zmqueue.client.leasing import Holding, LeaseCall, Slots, Subscription
+from zmqueue.client.publishing import PublishCall
 from zmqueue.client.scheduling import ScheduleCall
 from zmqueue.client.session import Session
 from zmqueue.client.streaming import FollowCall
@@ -199,6 +200,15 @@ class VirtualClient:
         """Have a schedule agreed: what it is to be, of what it is (None: there is none)."""
         call = ScheduleCall(name, decide, self.now + timeout, notify)
         self.core.amend(call, self.now)
+        self._plan_turn()
+        return call
+
+    def publish(self, topic: str, body: bytes, timeout: float = 10.0, *, message_id: bytes | None = None,
+                notify: Callable[[Any], None] | None = None) -> PublishCall:
+        """Publish under a topic; `message_id`: that of an earlier try."""
+        call = PublishCall(topic, replace(self.parcel("", body).message, **({"id": message_id} if message_id else {})),
+                           None, self.now + timeout, notify)
+        self.core.publish(call, self.now)
         self._plan_turn()
         return call
 

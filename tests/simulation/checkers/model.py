@@ -23,6 +23,7 @@ from zmqueue.core.operations import (
     Operation,
     Options,
     Progressed,
+    Published,
     Purged,
     Requeued,
     Returned,
@@ -106,7 +107,7 @@ class BucketModel:
             raise Unfit(f"bucket time goes back from {self.at} to {operation.at}")
         self.at = operation.at
         match operation:
-            case Submitted() | Forwarded():
+            case Submitted() | Forwarded() | Published():
                 for index, (queue, submission, options) in enumerate(_submissions(operation)):
                     self._submitted(seq, index, queue, submission, options)
                 for join, part in operation.arrived if isinstance(operation, Forwarded) else ():
@@ -348,8 +349,8 @@ _GIVEN = {State.READY: State.LEASED, State.DEAD: State.MENDING}
 _HELD = (State.LEASED, State.MENDING)
 
 
-def _submissions(operation: Submitted | Forwarded) -> Iterator[tuple[str, Submission, Options]]:
-    batches = operation.batches if isinstance(operation, Forwarded) else (operation,)
+def _submissions(operation: Submitted | Forwarded | Published) -> Iterator[tuple[str, Submission, Options]]:
+    batches = (operation,) if isinstance(operation, Submitted) else operation.batches
     for batch in batches:
         options = dict(batch.options)
         for index, message in enumerate(batch.messages):

@@ -22,7 +22,8 @@ from tests.simulation.mutants.snapshots import SNAPSHOTS
 from tests.simulation.mutants.state_function import STATE_FUNCTION
 from tests.simulation.mutants.streaming import STREAMING
 from tests.simulation.mutants.ticking import TICKING
+from tests.simulation.mutants.topics import TOPICS
 from tests.simulation.mutants.wishes import WISHES
 
-MUTANTS = [*CONSENSUS, *STATE_FUNCTION, *REPLICATION, *SNAPSHOTS, *QUEUEING, *LETTERS, *OUTBOX, *POLICIES, *SESSIONS,
-           *READS, *STREAMING, *TICKING, *PROGRAMS, *DISK, *DISASTERS, *WISHES]
+MUTANTS = [*CONSENSUS, *STATE_FUNCTION, *REPLICATION, *SNAPSHOTS, *QUEUEING, *LETTERS, *OUTBOX, *TOPICS, *POLICIES,
+           *SESSIONS, *READS, *STREAMING, *TICKING, *PROGRAMS, *DISK, *DISASTERS, *WISHES]
