@@ -145,8 +145,9 @@ class RequestFailed(ZmqueueError):
     """The request ended without a result: it is a dead letter, was cancelled, or expired. This is final."""
 
     def __init__(self, token: str, state: State, error: str, deliveries: int) -> None:
+        told = error.rpartition(CALLS)[0] or error         # the calls are in `traceback`, for those who look for them
         super().__init__(f"request {token} ended as {state.name.lower()} after {deliveries} deliveries"
-                         + (f": {error}" if error else ""))
+                         + (f": {told}" if told else ""))
         self.token = token
         self.state = state.name.lower()
         self.error = error
