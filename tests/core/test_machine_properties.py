@@ -7,7 +7,7 @@ their scope says; and another machine that applied the same operations has the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -109,9 +109,7 @@ wanted = st.lists(st.tuples(st.integers(0, 2), st.sampled_from((0, 0, 0, 200)), 
 
 
 class Copies(RuleBasedStateMachine):
-    """A machine, its twin, and a primary's way to decide; messages with options, in generation 3."""
-
-    plain = False
+    """A machine, its twin, and a primary's way to decide, in generation 3."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -219,11 +217,13 @@ class Copies(RuleBasedStateMachine):
 
     # --- the operations ---
 
-    @rule(queue=st.sampled_from(QUEUES), new=wanted)
-    def submit(self, queue: str, new: New) -> None:
+    @rule(draw=st.data(), queue=st.sampled_from(QUEUES), new=wanted, begin=st.booleans())
+    def submit(self, draw: st.DataObject, queue: str, new: New, begin: bool) -> None:
         batch = self.new_batch(queue, new, set())
         if batch.messages:
             self.apply(Submitted(self.at, batch.queue, batch.messages, batch.options))
+        if begin:
+            self.lease(draw, queue)
 
     @precondition(lambda self: self.those(READY))
     @rule(draw=st.data(), queue=st.sampled_from(QUEUES))
@@ -239,8 +239,6 @@ class Copies(RuleBasedStateMachine):
         record = self.machine.touched(message_id)
         return isinstance(record, Special) and 0 < record.expires < self.wall
 
-    @precondition(lambda self: self.those(DEAD))
-    @rule(draw=st.data())
     def lease_letters(self, draw: st.DataObject) -> None:
         grants = tuple((message_id, self.machine.record(message_id).fencing + 1)
                        for message_id in self.some(draw, self.those(DEAD)))
@@ -274,27 +272,16 @@ class Copies(RuleBasedStateMachine):
     def extend(self, draw: st.DataObject) -> None:
         self.apply(Extended(self.at, self.held(draw), self.at + 900))
 
-    @rule(ms=st.sampled_from((50, 250, 1_000)), many=st.integers(1, 3))
-    def time_passes(self, ms: int, many: int) -> None:
+    @rule(draw=st.data(), ms=st.sampled_from((50, 250, 1_000)), many=st.integers(1, 5))
+    def time_passes(self, draw: st.DataObject, ms: int, many: int) -> None:
         """And the chores that fall due, in batches."""
         self.at += ms
+        if late := self.machine.expiring(self.wall, many):
+            self.apply(Expired(self.at, tuple(late), self.agreed(draw)))
         if ripe := self.machine.ripe(self.wall, many):
             self.apply(Ripened(self.at, tuple(ripe)))
-        if ids := self.machine.forgettable(self.at, many):
-            self.apply(Forgotten(self.at, tuple(ids)))
-
-    def chores(self, some: Callable[[], Sequence[bytes]], make: Callable[[tuple[bytes, ...]], Operation]) -> None:
-        if ids := some():
-            self.apply(make(tuple(ids)))
-
-
-class WithOptions(Copies):
-    """All operations of generation 3."""
-
-    @rule(draw=st.data(), many=st.integers(1, 3))
-    def expire(self, draw: st.DataObject, many: int) -> None:
-        self.chores(lambda: self.machine.expiring(self.wall, many),
-                    lambda ids: Expired(self.at, ids, self.agreed(draw)))
+        if old := self.machine.forgettable(self.at, many):
+            self.apply(Forgotten(self.at, tuple(old)))
 
     @precondition(lambda self: self.those(READY, DELAYED, BEHIND, LEASED))
     @rule(draw=st.data())
@@ -304,13 +291,14 @@ class WithOptions(Copies):
 
     @precondition(lambda self: self.those(DEAD))
     @rule(draw=st.data())
-    def requeue(self, draw: st.DataObject) -> None:
-        self.apply(Requeued(self.at, self.some(draw, self.those(DEAD))))
-
-    @precondition(lambda self: self.those(DEAD))
-    @rule(draw=st.data())
-    def purge(self, draw: st.DataObject) -> None:
-        self.apply(Purged(self.at, self.some(draw, self.those(DEAD))))
+    def deal_with_letters(self, draw: st.DataObject) -> None:
+        match draw.draw(st.sampled_from(("requeue", "purge", "lease"))):
+            case "requeue":
+                self.apply(Requeued(self.at, self.some(draw, self.those(DEAD))))
+            case "purge":
+                self.apply(Purged(self.at, self.some(draw, self.those(DEAD))))
+            case _:
+                self.lease_letters(draw)
 
     @precondition(lambda self: self.those(DONE))
     @rule(draw=st.data())
@@ -333,7 +321,20 @@ class WithOptions(Copies):
         found = self.machine.events(message_id, record.events - many, many)
         assert [event[2:] for event in found] == [(b"%d" % n, fencing) for n in range(many)]
 
-    @rule(queue=st.sampled_from(QUEUES), new=wanted, numbers=st.integers(1, 5))
+    @rule(draw=st.data(), queue=st.sampled_from(QUEUES), new=wanted, many=st.integers(1, 3))
+    def between_buckets(self, draw: st.DataObject, queue: str, new: New, many: int) -> None:
+        match draw.draw(st.sampled_from(("forwarded", "join", "part", "tick", "delivered"))):
+            case "forwarded":
+                self.forwarded(queue, new, many)
+            case "join":
+                self.submit_join(many, new[0][2] or Options())
+            case "part" if self.awaited:
+                self.part_arrives(draw)
+            case "tick":
+                self.fire(queue, new, "nightly")
+            case _:
+                self.deliver(many)
+
     def forwarded(self, queue: str, new: New, numbers: int) -> None:
         """Of some of the numbers there is no message."""
         taken: set[bytes] = set()
@@ -342,7 +343,6 @@ class WithOptions(Copies):
         self.apply(Forwarded(self.at, 3, GENERATION, first, self.taken, batches))
         assert outbox.last_taken(self.tables, 7, 3, GENERATION) == self.taken
 
-    @rule(parts=st.integers(1, 3), own=options)
     def submit_join(self, parts: int, own: Options) -> None:
         """A join, with its parts in the outbox: it is delayed until word of each has come."""
         self.drawn += 1
@@ -355,8 +355,6 @@ class WithOptions(Copies):
         self.awaited[join] = {parcel.message.id for parcel in parcels}
         assert self.records[join].state is DELAYED
 
-    @precondition(lambda self: self.awaited)
-    @rule(draw=st.data())
     def part_arrives(self, draw: st.DataObject) -> None:
         """Word of some parts, perhaps for the second time; for a join that is ready, or has ended, it means nothing."""
         join = draw.draw(st.sampled_from(sorted(self.awaited)))
@@ -372,12 +370,10 @@ class WithOptions(Copies):
         else:
             assert before == after
 
-    @rule(queue=st.sampled_from(QUEUES), new=wanted, name=st.sampled_from(("nightly", "hourly")))
     def fire(self, queue: str, new: New, name: str) -> None:
         batch = self.new_batch(queue, new, set())
         self.apply(Fired(self.at, name, self.wall, queue, batch.messages, batch.options))
 
-    @rule(many=st.integers(1, 3))
     def deliver(self, many: int) -> None:
         for (target, generation), first in list(outbox.links(self.tables, 7))[:1]:
             lying, _ = outbox.parcels(self.tables, 7, (target, generation), first, many, 1 << 20)
@@ -385,7 +381,7 @@ class WithOptions(Copies):
             self.apply(Delivered(self.at, target, generation, first, first + len(lying) - 1))
 
 
-TestWithOptions = WithOptions.TestCase
-TestWithOptions.settings = settings(max_examples=25, stateful_step_count=30, deadline=None,
+TestCopies = Copies.TestCase
+TestCopies.settings = settings(max_examples=40, stateful_step_count=40, deadline=None,
                                     phases=(Phase.explicit, Phase.reuse, Phase.generate))
 """What fails is told at once: to make 30 steps fewer takes minutes (append Phase.shrink for that)."""
