@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -40,6 +41,39 @@ def test_what_is_given_back_uses_up_no_attempt_and_comes_again_after_the_pause(
         assert time.monotonic() - began >= 0.4
         assert worker.statistics.given_back == 2
     assert len(caplog.records) == 1 and "another may" in caplog.text     # told once, not twice
+
+
+def test_what_rests_goes_back_while_what_runs_is_drained(client: zmqueue.Client) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def handler(message: zmqueue.Message) -> object:
+        if message.payload == "not here":
+            raise zmqueue.GiveBack("not for me", pause=600.0)
+        begun.set()
+        return goes_on.wait(30.0)
+
+    other, long = client.submit("drained", "not here"), client.submit("drained", "long")
+    worker = zmqueue.Worker(client, {"drained": handler}, concurrency=1, grace=30.0)
+    worker.start()
+    assert begun.wait(10.0)
+    stopping = threading.Thread(target=worker.stop)
+    stopping.start()
+    assert [message.token for message in client.lease("drained", wait=10.0)] == [other.token]
+    goes_on.set()
+    stopping.join()
+    assert long.result(10.0) is True
+
+
+def test_a_message_knows_its_attempts(client: zmqueue.Client) -> None:
+    client.declare("tried", attempts=4)
+    client.submit("tried", "the queue's")
+    client.submit("tried", "its own", attempts=2)
+    client.submit("untold", "the cluster's")
+    tried = client.lease("tried", max=2, wait=5.0) + client.lease("untold", wait=5.0)
+    assert sorted((message.attempts, message.payload) for message in tried) == [
+        (2, "its own"), (4, "the queue's"), (10, "the cluster's")]
+    for message in tried:
+        message.ack()
 
 
 def test_what_rests_keeps_no_slot_and_goes_back_when_the_worker_stops(client: zmqueue.Client) -> None:

@@ -51,7 +51,7 @@ class Context:
 
     @property
     def attempts(self) -> int:
-        """Deliveries after which it is a dead letter; 0: not known."""
+        """Failures after which it is a dead letter, its own or its queue's; 0: not known."""
         return self.message.attempts
 
     @property

@@ -43,7 +43,7 @@ class Work:
     fencing: int = 1
     error: str = ""
     priority: int = 0
-    attempts: int = 0                      # deliveries after which it is a dead letter; 0: not known
+    attempts: int = 0                      # failures after which it is a dead letter; 0: not known
     due: int = 0                           # wall ms before which it was not to be handed out; 0: at once
     encoded: payloads.Encoded | None = field(default=None, compare=False, repr=False)    # the payload as it came
 

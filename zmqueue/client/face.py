@@ -285,10 +285,10 @@ class Face(Sweeps, Revokes, Generic[TicketT, MessageT]):
         state = self._core.routing.state
         return state is not None and bool(state.policy(queue).backoff.delays)
 
-    @property
-    def _deliveries_max(self) -> int:
+    def _attempts_in(self, queue: str) -> int:
+        """What the queue's messages may fail that say nothing else; 0: not known here yet."""
         state = self._core.routing.state
-        return state.settings.deliveries_max if state is not None else 0
+        return (state.policy(queue).attempts or state.settings.deliveries_max) if state is not None else 0
 
     # --- looking ---
 

@@ -69,8 +69,8 @@ class Leased:
 
     @property
     def attempts(self) -> int:
-        """Deliveries after which it is a dead letter; 0: not known here yet."""
-        return self._holding.submission.attempts or self._face._deliveries_max
+        """Failures after which it is a dead letter, its own or its queue's; 0: not known here yet."""
+        return self._holding.submission.attempts or self._face._attempts_in(self.queue)
 
     @property
     def due(self) -> int:
