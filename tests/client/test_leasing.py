@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import pytest
+
 from tests.client.fakes import without
 from tests.client.rig import NODES, Rig
 from zmqueue.client.calls import LeaseSayCall
@@ -38,14 +42,17 @@ def held(call: LeaseCall) -> list[Holding]:
 class Worker:
     """Takes messages and keeps them."""
 
-    def __init__(self, rig: Rig, slots: int, *more_queues: str, lease_ms: int = 0) -> None:
+    def __init__(self, rig: Rig, slots: int, *more_queues: str, lease_ms: int = 0, strict: bool = False,
+                 weights: Mapping[str, float] | None = None) -> None:
         self.got: list[Holding] = []
         self.errors: list[ZmqueueError] = []
         self.session = rig.core.open_session()
+        self.total = slots
         self.slots = Slots(slots)
-        for queue in ("q", *more_queues):
-            rig.core.subscribe(self.session, Subscription(self.slots, self.got.append, self.errors.append), queue,
-                               lease_ms, rig.now)
+        for place, queue in enumerate(("q", *more_queues)):
+            subscription = Subscription(self.slots, self.got.append, self.errors.append, place=place if strict else 0,
+                                        weight=weights[queue] if weights is not None else None)
+            rig.core.subscribe(self.session, subscription, queue, lease_ms, rig.now)
 
 
 def test_one_free_slot_asks_one_node_at_a_time() -> None:
@@ -78,6 +85,50 @@ def test_a_worker_of_several_queues_shares_its_slots_and_neglects_none() -> None
         worker.slots.free += 4
     queues = [holding.queue for holding in worker.got]
     assert min(queues.count("q"), queues.count("r")) >= 20 and not worker.errors
+
+
+def shares(rig: Rig, worker: Worker, rounds: int) -> list[str]:
+    """The queues of what the worker was handed in so many rounds, in each of which all it holds is settled."""
+    for _ in range(rounds):
+        rig.run(0.05)
+        taken = worker.total - worker.slots.free
+        rig.until_done(*(rig.settle(holding) for holding in worker.got[-taken:]))
+        worker.slots.free += taken
+    return [holding.queue for holding in worker.got]
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+def test_weighted_queues_share_a_workers_slots_by_their_weights(slots: int) -> None:
+    rig = filled(0)
+    rig.until_done(*(rig.submit(300, queue=queue) for queue in "qrs"))
+    worker = Worker(rig, slots, "r", "s", weights={"q": 6.0, "r": 3.0, "s": 1.0})
+    queues = shares(rig, worker, 200 // slots)
+    assert len(queues) == 200
+    for queue, share in (("q", 120), ("r", 60), ("s", 20)):
+        assert abs(queues.count(queue) - share) <= 2 * slots, "what is asked for at once is of one queue"
+
+
+def test_a_queue_that_was_empty_has_saved_nothing_up() -> None:
+    rig = filled(0)
+    rig.until_done(rig.submit(300, queue="q"))
+    worker = Worker(rig, 1, "r", weights={"q": 1.0, "r": 1.0})
+    shares(rig, worker, 50)
+    rig.until_done(rig.submit(300, queue="r"))
+    shares(rig, worker, 20)                                  # a busy worker looks once a second
+    later = shares(rig, worker, 40)[70:]
+    assert abs(later.count("q") - later.count("r")) <= 2
+
+
+def test_in_strict_order_the_later_queue_waits_until_the_earlier_is_empty() -> None:
+    rig = filled(0)
+    rig.until_done(rig.submit(300, queue="r"), rig.submit(10, queue="q"))
+    worker = Worker(rig, 2, "r", strict=True)
+    queues = shares(rig, worker, 8)
+    assert queues == ["q"] * 10 + ["r"] * 6
+    rig.until_done(rig.submit(4, queue="q"))
+    later = shares(rig, worker, 30)[16:]                     # within a second
+    first = later.index("q")
+    assert later[first:first + 4] == ["q"] * 4 and later[first + 4:] == ["r"] * (56 - first) and first <= 40
 
 
 def test_an_idle_worker_watches_and_does_not_poll() -> None:

@@ -11,8 +11,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -56,6 +56,14 @@ class WorkerStatistics:
     settling: int = 0                  # results on their way
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How queues share a worker's slots: in their order, by weights (by name; 1 where none is given), or evenly."""
+
+    strict: bool = False
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
 class Foreman:
     """`deliver(queue, holding)` is called in the client's thread for each message; it must return at once.
 
@@ -64,11 +72,12 @@ class Foreman:
     client's thread when the deadline of what runs has passed: True where it is being broken off, and will end.
     """
 
-    def __init__(self, face: Face[Any, Any], queues: Iterable[str], concurrency: int, lease_ms: int,
+    def __init__(self, face: Face[Any, Any], queues: Iterable[str], turns: Turns, concurrency: int, lease_ms: int,
                  retry_delay: Callable[[int], float] | None, deliver: Callable[[str, Holding], None],
                  interrupt: Callable[[Holding], bool], changed: Callable[[], None]) -> None:
         self._face = face
         self._queues = tuple(queues)
+        self._turns = turns
         self._lease_ms = lease_ms
         self._retry_delay = retry_delay
         self._hand_out = deliver
@@ -182,8 +191,10 @@ class Foreman:
     def _subscribe(self, now: float) -> None:
         core = self._face._core
         self._session = core.open_session()
-        for queue in self._queues:
-            subscription = Subscription(self._slots, partial(self._deliver, queue), self._refused)
+        for place, queue in enumerate(self._queues):
+            subscription = Subscription(self._slots, partial(self._deliver, queue), self._refused,
+                                        place=place if self._turns.strict else 0,
+                                        weight=self._turns.weights.get(queue, 1.0) if self._turns.weights else None)
             self._subscriptions.append(subscription)
             core.subscribe(self._session, subscription, queue, self._lease_ms, now)
 

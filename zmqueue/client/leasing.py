@@ -1,7 +1,8 @@
 """Leasing without hoarding: a consumer with k free slots asks one node at a time for k messages, never for more.
 
 A *line* is the consumers of one queue in one session. It believes of each node whether it may have something: all may
-at first; an empty answer says no, a `Hint` (asked for with `Watch`) says yes again. While slots are free and a node may
+at first; an empty answer says no, a `Hint` (asked for with `Watch`) says yes again, and so does some time for which
+nobody watched, because slots were taken. While slots are free and a node may
 have something, that one is asked. What comes back is dealt to the consumers in the order in which they came.
 """
 
@@ -83,6 +84,11 @@ class Taker(ABC):
     def free(self) -> int:
         """How many it would take now."""
 
+    @property
+    def rank(self) -> float:
+        """The smaller, the earlier it is asked for where slots are shared with others."""
+        return 0.0
+
     @abstractmethod
     def take(self, holding: Holding, now: float) -> None:
         """Here is one; `free` was at least 1."""
@@ -103,23 +109,32 @@ class Taker(ABC):
 class Slots:
     """A worker's free slots, which the subscriptions of all its queues share."""
 
-    __slots__ = ("free", "subscriptions")
+    __slots__ = ("clock", "free", "subscriptions")
 
     def __init__(self, free: int) -> None:
         self.free = free
+        self.clock = 0.0                             # virtual time, by which weighted queues have their turns
         self.subscriptions: list[Subscription] = []
 
 
 class Subscription(Taker):
-    """A worker's, for one queue: takes for as long as it is open, as many as there are slots for."""
+    """A worker's, for one queue: takes for as long as it is open, as many as there are slots for.
 
-    __slots__ = ("_deliver", "_failed", "_slots", "being_asked", "closed")
+    Which of its queues is asked for first: with `weight`, by start-time fair queueing (Goyal et al. 1996): a message
+    takes 1/weight of virtual time, and who has had the least of it comes first; a queue that was empty saves nothing
+    up. Without, the smallest `place`; among equals, in turn.
+    """
 
-    def __init__(self, slots: Slots, deliver: Callable[[Holding], None],
-                 failed: Callable[[ZmqueueError], None]) -> None:
+    __slots__ = ("_deliver", "_failed", "_place", "_served", "_slots", "_weight", "being_asked", "closed")
+
+    def __init__(self, slots: Slots, deliver: Callable[[Holding], None], failed: Callable[[ZmqueueError], None], *,
+                 place: int = 0, weight: float | None = None) -> None:
         self._slots = slots
         self._deliver = deliver
         self._failed = failed
+        self._place = place
+        self._weight = weight
+        self._served = 0.0                           # virtual time at which what it took is served
         self.being_asked = 0
         self.closed = False
         slots.subscriptions.append(self)
@@ -130,10 +145,18 @@ class Subscription(Taker):
         others = sum(other.being_asked for other in self._slots.subscriptions if other is not self)
         return 0 if self.closed else max(0, self._slots.free - others)
 
+    @property
+    def rank(self) -> float:
+        return self._place if self._weight is None else max(self._served, self._slots.clock)
+
     def asked(self, many: int) -> None:
+        if many > self.being_asked and self._weight is not None:
+            self._slots.clock = self.rank            # when it was asked for, not when it comes: that may be many
         self.being_asked = many
 
     def take(self, holding: Holding, now: float) -> None:
+        if self._weight is not None:
+            self._served = self.rank + 1.0 / self._weight
         self._slots.free -= 1
         holding.renew = True
         self._deliver(holding)
@@ -221,7 +244,8 @@ class Line:
         self.queue = queue
         self.lease_ms = lease_ms
         self.takers: list[Taker] = []
-        self._empty: set[str] = set()                # nodes that said they have nothing
+        self._empty: dict[str, float] = {}           # nodes that said they have nothing, and when that was last known
+        self._backed = False                         # they are watched: they would say so if they had something
         self._asked: dict[str, LeaseRequest] = {}    # by node: the request that waits for its answer
         self._hinted: set[str] = set()               # nodes that hinted while they were being asked
         self._answered = False
@@ -246,6 +270,11 @@ class Line:
         return self.free > 0 and not self._candidates(now) and self._hinted.isdisjoint(self._asked)
 
     @property
+    def rank(self) -> float:
+        """The smaller, the earlier it has its turn at the free slots."""
+        return min((taker.rank for taker in self.takers), default=0.0)
+
+    @property
     def renews(self) -> bool:
         """True where somebody takes messages whose leases are to be renewed."""
         return any(isinstance(taker, Subscription) for taker in self.takers)
@@ -264,13 +293,24 @@ class Line:
 
     def hint(self, endpoint: str) -> None:
         """That node has something."""
-        self._empty.discard(endpoint)
+        self._empty.pop(endpoint, None)
         if endpoint in self._asked:
             self._hinted.add(endpoint)
 
     def _candidates(self, now: float) -> list[str]:
         return [node for node in self.session.nodes
-                if node not in self._empty and node not in self._asked and not self.session.is_quiet(node, now)]
+                if not self._believed_empty(node, now) and node not in self._asked
+                and not self.session.is_quiet(node, now)]
+
+    def _believed_empty(self, node: str, now: float) -> bool:
+        """A busy consumer watches nothing, else it would keep hints from the idle ones. So it looks now and then."""
+        return node in self._empty and (self._backed or now - self._empty[node] < limits.LOOK_AGAIN_S)
+
+    def backed(self, watched: bool, now: float) -> None:
+        """Told at the end of each turn whether its nodes are watched from now on."""
+        if self._backed and not watched:
+            self._empty = dict.fromkeys(self._empty, now)
+        self._backed = watched
 
     def pump(self, now: float) -> bool:
         """Ask while there is somebody to ask and something to ask for; returns whether anybody was."""
@@ -324,18 +364,18 @@ class Line:
         match reply:
             case Granted():
                 if not reply.more and request.endpoint not in self._hinted:
-                    self._empty.add(request.endpoint)
+                    self._empty[request.endpoint] = now
                 self._deal(request, reply, now)
             case NotPrimary(epoch=epoch):
-                self._empty.add(request.endpoint)
+                self._empty[request.endpoint] = now
                 self.session.moved(epoch, request.endpoint)
             case Refused(code=code, text=text):
-                self._empty.add(request.endpoint)
+                self._empty[request.endpoint] = now
                 if code in FATAL:
                     for taker in list(self.takers):
                         taker.fail(refusal(code, text))
             case _:
-                self._empty.add(request.endpoint)
+                self._empty[request.endpoint] = now
 
     def _deal(self, request: LeaseRequest, granted: Granted, now: float) -> None:
         deadline = request.asked_at + granted.lease / 1000
@@ -362,10 +402,10 @@ class Line:
             self._transmit(request, request.endpoint, now)
             return
         self._abandon(request)
-        self._empty.add(request.endpoint)
+        self._empty[request.endpoint] = now
 
     def unsent(self, request: LeaseRequest, now: float) -> None:
         """It never left, or its repetition did not."""
         if request.quiet:
-            self._empty.add(request.endpoint)
+            self._empty[request.endpoint] = now
         self._abandon(request)

@@ -44,6 +44,7 @@ BACKOFF_S = 0.02                         # first rest of a bucket's lane after a
 BACKOFF_S_MAX = 0.2
 FETCH_NEWER_S = 0.05                     # between two questions for a state that is known to exist
 FETCH_S = 0.25                           # between two questions for a state that may not
+LOOK_AGAIN_S = 1.0                       # a busy consumer asks a node that had nothing again after this
 ASK_WAIT_S_MAX = 20.0                    # one long poll at the node; renewed until the caller's deadline
 ASK_AGAIN_S = 0.05                       # least time between two questions for the same message
 COLLECT_TURN_S = 1.0                     # of many results that are awaited, one is asked after for this long in a row

@@ -298,10 +298,13 @@ class Session:
             self._watched = ()
             for line in self._lines.values():
                 line.forget_beliefs()
-        for key, line in list(self._lines.items()):
+        for key, line in sorted(self._lines.items(), key=lambda item: item[1].rank):
             if line.pump(now):
-                self._lines[key] = self._lines.pop(key)      # the others have their turn at the free slots first
-        queues = tuple(sorted({line.queue for line in self._lines.values() if line.waiting(now)}))
+                self._lines[key] = self._lines.pop(key)      # others of its rank have their turn first
+        waiting = [line for line in self._lines.values() if line.waiting(now)]
+        for line in self._lines.values():
+            line.backed(line in waiting, now)
+        queues = tuple(sorted({line.queue for line in waiting}))
         if queues and queues != self._watched:
             self._watched = queues
             for endpoint in self._routing.nodes:

@@ -11,7 +11,7 @@ from zmqueue.client import arguments, limits
 from zmqueue.client.crew import runners
 from zmqueue.client.executors import Handler, Runner
 from zmqueue.client.face import Face
-from zmqueue.client.foreman import Foreman, WorkerStatistics
+from zmqueue.client.foreman import Foreman, Turns, WorkerStatistics
 from zmqueue.client.leasing import Holding
 from zmqueue.client.recycling import recycling
 from zmqueue.errors import ZmqueueError
@@ -26,6 +26,9 @@ class WorkerOptions(TypedDict, total=False):
 
     concurrency: int                   # how many handlers run at once; default 8
     executor: Literal["thread", "process"] | Executor    # where plain functions run; default "thread"
+    order: Literal["fair", "strict"]                     # whose messages come first: all queues in turn (default), or
+                                       # those of the queue that comes first in the handlers, as long as there are any
+    weights: Mapping[str, float]       # by queue, its share of the slots while others have messages, too; default 1
     lease: float | None                # seconds that one lease lasts; default: the cluster's. It is renewed meanwhile
     grace: float                       # seconds that what runs has to end at a stop; default 30
     recycle_after: int | None          # messages after which a process is replaced ("process"); default: never
@@ -34,6 +37,24 @@ class WorkerOptions(TypedDict, total=False):
                                        # "kill" the process that runs it ("process")
     retry_delay: Callable[[int], float]                  # deliveries -> seconds that a failed message rests; default:
                                        # its backoff, or its queue's; where there is none 0.1 s, 0.2, 0.4 ... 60 s
+
+
+WEIGHT_MAX = 1_000.0                   # what is more than that is strict order
+
+
+def turns(handlers: Mapping[str, Handler], options: WorkerOptions) -> Turns:
+    """How its queues share a worker's slots."""
+    order, weights = options.get("order", "fair"), options.get("weights", {})
+    if order not in ("fair", "strict"):
+        raise ValueError(f"order is {order!r}; allowed are 'fair' and 'strict'")
+    if weights and order == "strict":
+        raise TypeError("a worker has weights or a strict order, and not both")
+    for queue, weight in weights.items():
+        if queue not in handlers:
+            raise ValueError(f"there is a weight for queue {queue!r}, and no handler")
+        if not 0.001 <= weight <= WEIGHT_MAX:
+            raise ValueError(f"the weight of queue {queue!r} is {weight!r}; allowed is 0.001 to {WEIGHT_MAX:g}")
+    return Turns(order == "strict", dict(weights))
 
 
 class WorkFace(ABC):
@@ -55,8 +76,8 @@ class WorkFace(ABC):
         self._kills = on_cancel == "kill"
         if self._kills and options.get("executor") != "process":
             raise ValueError("on_cancel='kill' kills processes of the worker's own; it needs executor='process'")
-        self._foreman = Foreman(face, self._handlers, self._concurrency, lease_ms, options.get("retry_delay"),
-                                self._deliver, self._interrupt, self._changed)
+        self._foreman = Foreman(face, self._handlers, turns(self._handlers, options), self._concurrency, lease_ms,
+                                options.get("retry_delay"), self._deliver, self._interrupt, self._changed)
 
     @abstractmethod
     def _deliver(self, queue: str, holding: Holding) -> None:
