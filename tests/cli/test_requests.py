@@ -137,3 +137,28 @@ def test_all_goes_on_when_a_node_is_killed(tmp_path: Path) -> None:
             assert zmqueue("result", second, seeds=three.seeds).out == b"AND ON"
         members = zmqueue("members", "--json", seeds=three.seeds).document["members"]
         assert sorted(member["status"] for member in members) == ["down", "up", "up"]
+
+
+def test_a_duplicate_prints_the_token_of_the_one_that_is_there(three: Cluster) -> None:
+    first = zmqueue("submit", "once", "a", "--unique", "k", "--group", "g", seeds=three.seeds).text
+    again = zmqueue("submit", "once", "b", "--unique", "k", "--group", "g", "--json", seeds=three.seeds).document
+    assert (again["token"], again["duplicate"], again["confirmed"]) == (first, True, True)
+    late = zmqueue("submit", "once", "c", "--eta", "2030-01-01T00:00:00+0000", "--result-ttl", "60", "--json",
+                   seeds=three.seeds).document
+    assert zmqueue("status", late["token"], seeds=three.seeds).text == "delayed" and not late["duplicate"]
+
+
+def test_cancel_and_forget(three: Cluster) -> None:
+    token = zmqueue("submit", "unwanted", "a", seeds=three.seeds).text
+    ran = zmqueue("cancel", token, seeds=three.seeds)
+    assert (ran.status, ran.text) == (0, f"{token} cancelled")
+    assert zmqueue("status", token, seeds=three.seeds).text == "cancelled"
+    done = zmqueue("submit", "copy", "secret", seeds=three.seeds).text
+    with working(three, "copy", "--", "cat"):
+        assert zmqueue("result", done, seeds=three.seeds).out == b"secret"
+    late = zmqueue("cancel", token, done, "--json", seeds=three.seeds)
+    assert late.status == 1
+    assert late.document == {"requests": [{"token": token, "cancelled": True, "error": None},
+                                          {"token": done, "cancelled": False, "error": None}]}
+    assert zmqueue("forget-result", done, seeds=three.seeds).status == 0
+    assert zmqueue("result", done, seeds=three.seeds).status == 1

@@ -1,4 +1,4 @@
-"""Requests from a shell: submit, status, result."""
+"""Requests from a shell: submit, status, result, cancel, forget."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ from zmqueue.cli.common import (
 )
 
 LOOK_S = 10.0                          # finding the cluster and the first look take so long at most
+
+
+_SECONDS = click.FloatRange(min=0.0, min_open=True)
 
 
 def _headers(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -56,16 +59,32 @@ def body(payload: str) -> str | bytes:
 @click.option("--delay", type=click.FloatRange(min=0.0), default=0.0, metavar="SECONDS",
               help="How long it rests before it is handed out.")
 @headers_option
+@click.option("--eta", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), default=None, metavar="TIME",
+              help="The same as a moment: 2026-12-24T18:00:00+0100.")
+@click.option("--expires", type=_SECONDS, default=None, metavar="SECONDS", help="After which it is not begun any more.")
+@click.option("--group", default=None, metavar="TEXT", help="Messages of one group run one at a time, in order.")
+@click.option("--unique", default=None, metavar="KEY",
+              help="Another message of the queue with this key is not stored: the token is that of the one that is "
+                   "there.")
+@click.option("--unique-scope", type=click.Choice(["done", "waiting"]), default=None,
+              help="Until when the key holds: its message has ended (the default), or is handed out.")
+@click.option("--unique-window", type=_SECONDS, default=None, metavar="SECONDS",
+              help="Or for how long from its submit on, however it ends.")
 @click.option("--attempts", type=click.IntRange(min=1), default=None, metavar="N",
-              help="Deliveries after which it is a dead letter  [default: the cluster's setting]")
+              help="Failures after which it is a dead letter  [default: as its queue says]")
+@click.option("--losses", type=click.IntRange(min=1), default=None, metavar="N",
+              help="Lost workers and expired leases after which it is one  [default: as its queue says]")
+@click.option("--deadline", type=_SECONDS, default=None, metavar="SECONDS",
+              help="Hard limit for one run of its handler.")
+@click.option("--result-ttl", type=_SECONDS, default=None, metavar="SECONDS", help="How long its result is kept.")
 @click.option("--id", "token", default=None, metavar="TOKEN",
               help="Repeat a submit that was not confirmed: it is stored once.")
 @timeout_option(10.0)
 @seeds_option
 @json_option
 @guarded
-def submit(queue: str, payload: str, priority: int, delay: float, headers: dict[str, str], attempts: int | None,
-           token: str | None, timeout: float, seeds: str, as_json: bool) -> None:
+def submit(queue: str, payload: str, token: str | None, timeout: float, seeds: str, as_json: bool,
+           **options: Any) -> None:
     """Submit PAYLOAD (a text; - or nothing: bytes from standard input) to QUEUE, and print the token.
 
     When the token is printed, the request is on the disks of all in-sync replicas, of two nodes at least by default.
@@ -73,11 +92,12 @@ def submit(queue: str, payload: str, priority: int, delay: float, headers: dict[
     \b
     zmqueue submit thumbnails a.png
     zmqueue submit thumbnails --header width=64 - < a.png
+    zmqueue submit mails --group ada@example.org --expires 3600 < mail.txt
     """
+    said = {name: value for name, value in options.items() if value not in (None, {})}
     with connect(seeds, timeout) as client:
         try:
-            ticket = client.submit(queue, body(payload), id=token, priority=priority, delay=delay,
-                                   headers=headers or None, attempts=attempts)
+            ticket = client.submit(queue, body(payload), id=token, **said)
         except zmqueue.SubmitTimeout as error:
             say(f"zmqueue: {error}")
             say(f"It may be stored or not. Submit it again with --id {error.token}: it is stored once.")
@@ -85,9 +105,12 @@ def submit(queue: str, payload: str, priority: int, delay: float, headers: dict[
                 print_json({"token": error.token, "queue": queue, "confirmed": False, "error": str(error)})
             sys.exit(FAILED)
     if as_json:
-        print_json({"token": ticket.token, "queue": queue, "confirmed": True, "error": None})
+        print_json({"token": ticket.token, "queue": queue, "confirmed": True, "duplicate": ticket.duplicate,
+                    "error": None})
     else:
         click.echo(ticket.token)
+        if ticket.duplicate:
+            say("It was not stored: this is the token of the message that has its unique key.")
 
 
 @click.command()
@@ -147,6 +170,55 @@ def result(token: str, timeout: float, seeds: str, as_json: bool) -> None:
         print_json({**document, "state": "done", **_in_json(value)})
     else:
         _write(value)
+
+
+@click.command()
+@click.argument("tokens", nargs=-1, required=True, metavar="TOKEN...")
+@timeout_option(10.0)
+@seeds_option
+@json_option
+@guarded
+def cancel(tokens: tuple[str, ...], timeout: float, seeds: str, as_json: bool) -> None:
+    """Have the requests with these TOKENs not done any more.
+
+    What waits never runs; a running handler is told. Fails where one of them had ended before, or is unknown.
+
+    \b
+    zmqueue cancel $TOKEN
+    """
+    with connect(seeds, timeout) as client:
+        outcomes = client.cancel_many(tokens)
+    if as_json:
+        print_json({"requests": [{"token": outcome.token, "cancelled": outcome.value is True,
+                                  "error": None if outcome.error is None else str(outcome.error)}
+                                 for outcome in outcomes]})
+    for outcome in outcomes:
+        if outcome.error is not None:
+            say(f"zmqueue: {outcome.token}: {outcome.error}")
+        elif not outcome.value:
+            say(f"{outcome.token} had ended before")
+        elif not as_json:
+            click.echo(f"{outcome.token} cancelled")
+    if not all(outcome.value is True for outcome in outcomes):
+        sys.exit(FAILED)
+
+
+@click.command("forget-result")
+@click.argument("token")
+@timeout_option(10.0)
+@seeds_option
+@json_option
+@guarded
+def forget_result(token: str, timeout: float, seeds: str, as_json: bool) -> None:
+    """Throw away the result of the request with this TOKEN. That it is done stays known.
+
+    \b
+    zmqueue forget-result $TOKEN
+    """
+    with connect(seeds, timeout) as client:
+        client.forget(token)
+    if as_json:
+        print_json({"token": token, "forgotten": True})
 
 
 def _in_json(value: object) -> dict[str, object]:

@@ -14,6 +14,8 @@ COMMANDS: Mapping[str, str] = {
     "submit": "Submit a request; print its token.",
     "status": "How is a request? At once.",
     "result": "Wait for the result of a request.",
+    "cancel": "Have a request not done any more.",
+    "forget-result": "Throw the result of a request away.",
     "stream": "Follow a request: its progress, and its end.",
     "work": "Work a queue off with a program, or with the tasks of an app.",
     "members": "Who is in the cluster, and who holds what.",
@@ -52,9 +54,10 @@ def _command(name: str) -> click.Command:
         case "node":
             from zmqueue.cli.node import node
             return node
-        case "submit" | "status" | "result":
+        case "submit" | "status" | "result" | "cancel" | "forget-result":
             from zmqueue.cli import requests
-            return {"submit": requests.submit, "status": requests.status, "result": requests.result}[name]
+            return {"submit": requests.submit, "status": requests.status, "result": requests.result,
+                    "cancel": requests.cancel, "forget-result": requests.forget_result}[name]
         case "stream":
             from zmqueue.cli.streaming import stream
             return stream
