@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 
+from zmqueue import timetable
 from zmqueue.timetable import Timetable
 
 TIMETABLE = Timetable()
@@ -50,7 +52,7 @@ def test_a_time_that_comes_twice_is_due_once_and_one_that_does_not_come_is_due_a
 
 def test_stars_repeat_in_real_time_through_the_repeated_hour() -> None:
     ticks = chain("*/20 * * * *", "Europe/Berlin", ms("2026-10-24T22:00:00"), ms("2026-10-25T06:00:00"))
-    assert {later - earlier for earlier, later in zip(ticks, ticks[1:], strict=False)} == {20 * 60_000}
+    assert {later - earlier for earlier, later in itertools.pairwise(ticks)} == {20 * 60_000}
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Australia/Lord_Howe", "America/New_York", "UTC"])
@@ -77,6 +79,21 @@ def test_what_is_no_text_or_no_zone_is_told() -> None:
     for zone in ("Mars/Olympus", "../etc/passwd", ""):
         with pytest.raises(ValueError, match="no time zone"):
             TIMETABLE.upto("* * * * *", zone, 0)
+
+
+def test_without_any_zones_there_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(name: str) -> ZoneInfo:
+        raise ZoneInfoNotFoundError(name)
+
+    monkeypatch.setattr(timetable, "ZoneInfo", none)
+    timetable._zone.cache_clear()
+    try:
+        assert TIMETABLE.after("0 0 * * *", "UTC", 1) == DAY
+        assert TIMETABLE.upto("0 0 * * *", "UTC", DAY + 1) == DAY
+        with pytest.raises(ValueError, match="tzdata"):
+            TIMETABLE.after("0 0 * * *", "Europe/Berlin", 1)
+    finally:
+        timetable._zone.cache_clear()
 
 
 def test_a_day_that_never_comes_is_never_due() -> None:
