@@ -7,6 +7,7 @@ place in the real code, and those of the product around it.
 
 from __future__ import annotations
 
+from tests.simulation.mutants.ageing import AGEING
 from tests.simulation.mutants.consensus import CONSENSUS
 from tests.simulation.mutants.disasters import DISASTERS
 from tests.simulation.mutants.disk import DISK
@@ -26,4 +27,4 @@ from tests.simulation.mutants.topics import TOPICS
 from tests.simulation.mutants.wishes import WISHES
 
 MUTANTS = [*CONSENSUS, *STATE_FUNCTION, *REPLICATION, *SNAPSHOTS, *QUEUEING, *LETTERS, *OUTBOX, *TOPICS, *POLICIES,
-           *SESSIONS, *READS, *STREAMING, *TICKING, *PROGRAMS, *DISK, *DISASTERS, *WISHES]
+           *AGEING, *SESSIONS, *READS, *STREAMING, *TICKING, *PROGRAMS, *DISK, *DISASTERS, *WISHES]

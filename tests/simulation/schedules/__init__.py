@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.simulation.schedules import (
+    ageing,
     agreement,
     deep,
     disasters,
@@ -22,4 +23,5 @@ from tests.simulation.schedules import (
 
 SCHEDULES: dict[str, Callable[[], None]] = {
     **deep.SCHEDULES, **agreement.SCHEDULES, **states.SCHEDULES, **replication.SCHEDULES, **snapshots.SCHEDULES,
+    **ageing.SCHEDULES,
     **queueing.SCHEDULES, **policies.SCHEDULES, **letters.SCHEDULES, **disk.SCHEDULES, **disasters.SCHEDULES}
