@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Generator
 from typing import Any, assert_type
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ValidationError
 import tests.app.tasks as ours
 import zmqueue
 from zmqueue.app import AsyncTaskTicket, Context, Middleware, Outgoing, TaskTicket
+from zmqueue.app.running import find
+from zmqueue.core.ids import make_id, token_of
 from zmqueue.core.operations import Kind
 
 
@@ -487,6 +490,15 @@ def test_an_unknown_task_or_another_signature_goes_back_and_wrong_arguments_do_n
     for body in b"\xff", None, "no json":
         with pytest.raises(zmqueue.RequestFailed, match="Invalid JSON"):
             given(body, {"zmqueue-task": "inc"}, app)
+
+
+@pytest.mark.parametrize(("fencing", "pause"), [(1, 0.5), (2, 1.0), (4, 4.0), (7, 30.0), (10_000, 30.0)])
+def test_what_is_given_back_rests_longer_each_time(app: zmqueue.App, fencing: int, pause: float) -> None:
+    token = make_id(time.time_ns() // 1_000_000, 0, bytes(15))
+    work = zmqueue.Work({}, token_of(token), "default", {"zmqueue-task": "x"}, deliveries=1, fencing=fencing)
+    with pytest.raises(zmqueue.GiveBack) as caught:
+        find(app, work)
+    assert caught.value.pause == pause
 
 
 def test_what_nobody_understands_is_a_dead_letter_when_the_patience_ends() -> None:

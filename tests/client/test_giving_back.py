@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,6 +22,13 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zmqueue.Client]
     with (zmqueue.Node(folder, listen="tcp://127.0.0.1:0", found=True, settings=zmqueue.Settings(buckets=4)) as node,
           zmqueue.Client(node.endpoint) as client):
         yield client
+
+
+def poll(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.01)
 
 
 def decline_twice(work: Any) -> object:
@@ -52,9 +59,11 @@ def test_what_rests_goes_back_while_what_runs_is_drained(client: zmqueue.Client)
         begun.set()
         return goes_on.wait(30.0)
 
-    other, long = client.submit("drained", "not here"), client.submit("drained", "long")
+    other = client.submit("drained", "not here")
     worker = zmqueue.Worker(client, {"drained": handler}, concurrency=1, grace=30.0)
     worker.start()
+    poll(lambda: worker.statistics.given_back == 1)
+    long = client.submit("drained", "long")
     assert begun.wait(10.0)
     stopping = threading.Thread(target=worker.stop)
     stopping.start()
