@@ -114,9 +114,10 @@ class Streams(Observer):
         by_lease: defaultdict[int, list[Told]] = defaultdict(list)
         for index, kind, data, fencing in rows:
             by_lease[fencing].append((kind, data))
-            if self._seen[message_id].get(index, (kind, data, fencing)) != (kind, data, fencing):
-                raise Violation(self.SAME, f"event {index} of {message_id.hex()} is {(kind, data, fencing)} in the end, and "
-                                           f"somebody was told {self._seen[message_id][index]}")
+            stored = kind, data, fencing
+            if self._seen[message_id].get(index, stored) != stored:
+                raise Violation(self.SAME, f"event {index} of {message_id.hex()} is {stored} in the end, and somebody "
+                                           f"was told {self._seen[message_id][index]}")
         if lost := [index for index in self._seen[message_id] if index > len(rows)]:
             raise Violation(self.KEPT, f"somebody was told of events {lost} of {message_id.hex()}; in the end it has "
                                        f"{len(rows)}")
