@@ -80,7 +80,7 @@ def test_deliveries_are_told_apart(client: Any, queue: str) -> None:
 def test_a_stream_of_nothing_ends_when_its_time_is_over(client: Any, queue: str) -> None:
     ticket = client.submit(queue, b"x")
     began = time.monotonic()
-    with pytest.raises(zmqueue.ResultTimeout, match="after (event )?0"):
+    with pytest.raises(zmqueue.ResultTimeout, match=r"after (event )?0"):
         list(client.stream(ticket.token, timeout=0.3))
     assert 0.25 < time.monotonic() - began < 5.0
     with pytest.raises(zmqueue.UnknownToken):
