@@ -37,6 +37,7 @@ from zmqueue.core.operations import (
     Options,
     Parcel,
     Progressed,
+    Published,
     Purged,
     Requeued,
     Returned,
@@ -71,6 +72,7 @@ MAY: dict[type[Operation], set[tuple[State | None, State | None]]] = {
     Submitted: NEW,
     Forwarded: NEW | {(DELAYED, READY), (DELAYED, BEHIND)},     # joins
     Fired: NEW,
+    Published: NEW,
     Leased: {(READY, LEASED), (DEAD, MENDING)},
     Extended: set(),
     Progressed: set(),
@@ -323,9 +325,11 @@ class Copies(RuleBasedStateMachine):
 
     @rule(draw=st.data(), queue=st.sampled_from(QUEUES), new=wanted, many=st.integers(1, 3))
     def between_buckets(self, draw: st.DataObject, queue: str, new: New, many: int) -> None:
-        match draw.draw(st.sampled_from(("forwarded", "join", "part", "tick", "delivered"))):
+        match draw.draw(st.sampled_from(("forwarded", "published", "join", "part", "tick", "delivered"))):
             case "forwarded":
                 self.forwarded(queue, new, many)
+            case "published":
+                self.publish(new[:1])
             case "join":
                 self.submit_join(many, new[0][2] or Options())
             case "part" if self.awaited:
@@ -342,6 +346,12 @@ class Copies(RuleBasedStateMachine):
         first, self.taken = self.taken + 1, self.taken + numbers
         self.apply(Forwarded(self.at, 3, GENERATION, first, self.taken, batches))
         assert outbox.last_taken(self.tables, 7, 3, GENERATION) == self.taken
+
+    def publish(self, new: New) -> None:
+        """One copy in each queue that is bound."""
+        taken: set[bytes] = set()
+        batches = tuple(batch for name in ("jobs", "mail") if (batch := self.new_batch(name, new, taken)).messages)
+        self.apply(Published(self.at, b"p" * 24, batches))
 
     def submit_join(self, parts: int, own: Options) -> None:
         """A join, with its parts in the outbox: it is delayed until word of each has come."""
