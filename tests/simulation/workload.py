@@ -71,7 +71,7 @@ class Load:
             producers=dice.choice((1, 1, 2)), workers=dice.choice((1, 1, 2, 3)), pause=dice.choice((0.05, 0.15, 0.4)),
             batch_max=dice.choice((1, 3, 8)), body_bytes_max=dice.choice((8, 64, 600)), slots=dice.choice((1, 3, 8)),
             handle_max=dice.choice((0.01, 0.1, 1.0)), nack=sometimes(0.05, 0.3), reject=sometimes(0.05),
-            give_back=sometimes(0.1), forget=sometimes(0.02, 0.1), extend=sometimes(0.1, 0.4), then=sometimes(0.2, 0.5),
+            give_back=sometimes(0.1), forget=sometimes(0.02, 0.1), extend=sometimes(0.1, 0.4), then=sometimes(0.1, 0.3),
             publish=dice.choice((0.0, 0.0, 0.3)),
             again=sometimes(0.1, 0.3), ask=dice.choice((0.1, 0.5, 1.0)), delay=sometimes(0.1),
             probe=dice.choice((0.0, 0.02, 0.1)), lease_ms=dice.choice((0, 0, 400)),
