@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests.simulation.checkers import published
+from tests.simulation.menders import Mender
 from tests.simulation.operators import Operator
 from tests.simulation.publishers import Publisher
 from tests.simulation.schedulers import Scheduler
@@ -61,6 +62,7 @@ class Load:
     whims: float                           # seconds between two wishes of a whimsical program; 0: there is none
     schedules: float                       # seconds between two words about schedules; 0: there are none
     words: float                           # seconds between two words of an operator about queues; 0: none
+    mend: float                            # seconds that a program lives which takes up dead letters; 0: none
 
     @staticmethod
     def draw(dice: random.Random) -> Load:
@@ -78,7 +80,8 @@ class Load:
             impatience=dice.choice((0.0, 0.0, 0.05, 0.3)),
             tell=dice.choice((0.0, 0.3, 0.8)), follow=dice.choice((0.0, 0.03, 0.1)),
             schedules=dice.choice((0.0, 0.5, 2.0)),
-            words=dice.choice((0.0, 0.0, 0.3, 1.0)), whims=dice.choice((0.0, 0.0, 0.1, 0.3)))
+            words=dice.choice((0.0, 0.0, 0.3, 1.0)), whims=dice.choice((0.0, 0.0, 0.1, 0.3)),
+            mend=dice.choice((0.0, 0.0, 1.0, 3.0)))
 
 
 class Producer:
@@ -302,6 +305,7 @@ class Workload:
         self._impatient = [Impatient(cluster, load, self._own())] if load.impatience else []
         self._whimsical = [Whimsical(cluster, QUEUES, load.whims, self._own())] if load.whims else []
         self._publishers = [Publisher(cluster, load.publish, self._own())] if load.publish else []
+        self._menders = [Mender(cluster, QUEUES, load.mend, self._own())] if load.mend else []
         self._operators = [Operator(cluster, QUEUES, load.words, self._own())] if load.words else []
 
     def _own(self) -> random.Random:
@@ -327,7 +331,8 @@ class Workload:
     def pending(self) -> int:
         """Submits whose fate is not known yet to programs that live, queues that may be paused, and schedules that
         there may be."""
-        programs: list[Producer | Operator | Scheduler] = [*self.producers, *self._operators, *self._schedulers]
+        programs: list[Producer | Operator | Scheduler | Mender] = [
+            *self.producers, *self._operators, *self._schedulers, *self._menders]
         return sum(program.pending for program in programs)
 
     def refused(self) -> list[bytes]:
@@ -349,6 +354,8 @@ class Workload:
             follower.done = True
         for scheduler in self._schedulers:
             scheduler.calm()
+        for mender in self._menders:
+            mender.calm()
         for operator in self._operators:
             operator.calm()
         for worker in self.workers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from tests.simulation.checkers import Violation
-from zmqueue.core.operations import Leased, Submitted, decode
+from zmqueue.core.operations import Leased, State, Submitted, decode
 from zmqueue.core.replication import Replica, Role
 from zmqueue.core.state import ClusterState
 from zmqueue.core.tables import Damage
@@ -25,6 +25,12 @@ def paused_in(state: ClusterState | None) -> frozenset[str]:
         return frozenset()
     policies = {name: msgspec.msgpack.decode(policy) for name, _, policy in state.queues}
     return frozenset(name for name, fields in policies.items() if len(fields) > _PAUSED and fields[_PAUSED])
+
+
+def _is_letter(replica: Replica, message_id: bytes) -> bool:
+    """True of a dead letter: it is handed out to be looked at, pause or no pause."""
+    record = replica.machine.find(message_id)
+    return record is not None and record.state.shown is State.DEAD
 
 
 class Pauses(Observer):
@@ -75,7 +81,8 @@ class Pauses(Observer):
                 self._queue.update((message.id, operation.queue) for message in operation.messages)
             if not isinstance(operation, Leased) or decided_in != replica.term:
                 continue
-            queues = {self._queue.get(message_id) for message_id, _ in operation.grants}
+            queues = {self._queue.get(message_id) for message_id, _ in operation.grants
+                      if not _is_letter(replica, message_id)}
             if wrong := queues & paused:
                 raise Violation(self.GRANTED, f"{node.name} hands out of {wrong}, which is paused in the state that "
                                               f"it knows: entry {seq} of bucket {bucket}")
