@@ -106,6 +106,7 @@ class FakeCluster:
         self.log: list[tuple[str, Request]] = []
         self.lease_left: int | None = None                   # what it says that leases last, as where it says it again
         self.session_lost: set[bytes] = set()                # ids whose leases a keepalive calls lost
+        self.cancelled: set[bytes] = set()                   # ids of which it says that nobody wants them
         self.wall = 1_000_000
 
     def envelope(self) -> Envelope:
@@ -253,8 +254,9 @@ class FakeCluster:
             if (stored.state is State.LEASED and stored.session == request.session and stored.number <= request.upto
                     and message_id not in listed):
                 stored.state = State.READY
-        return Alive(request.request, tuple((message_id, fencing) for message_id, fencing, _ in request.holds
-                                            if message_id in self.session_lost))
+        held = [(message_id, fencing) for message_id, fencing, _ in request.holds]
+        return Alive(request.request, tuple(lease for lease in held if lease[0] in self.session_lost),
+                     tuple(lease for lease in held if lease[0] in self.cancelled))
 
     def _depths(self, node: str) -> tuple[QueueDepth, ...]:
         mine = self._mine(node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import pytest
 
@@ -12,6 +13,7 @@ from zmqueue.client.calls import LeaseSayCall
 from zmqueue.client.leasing import Holding, LeaseCall, Slots, Subscription
 from zmqueue.core.operations import How, State
 from zmqueue.core.packets import (
+    Alive,
     Confirmed,
     EndSession,
     GiveBack,
@@ -308,6 +310,28 @@ def test_a_lease_that_a_node_calls_lost_is_lost() -> None:
     rig.cluster.session_lost.add(worker.got[0].id)
     rig.run(1.5)
     assert worker.got[0].lost
+
+
+def test_whose_message_is_cancelled_is_told_once_with_a_keepalive_or_unasked() -> None:
+    for unasked in (True, False):
+        rig = filled(2)
+        worker = Worker(rig, 2)
+        rig.run(0.1)
+        told: list[Holding] = []
+        for holding in worker.got:
+            holding.on_cancelled = partial(told.append, holding)
+        first, other = worker.got
+        lease = (first.id, first.fencing)
+        if unasked:
+            rig.core.on_packets(NODES[0], rig.cluster.envelope(), [Alive(0, (), (lease,))], rig.now)
+        else:
+            rig.cluster.cancelled.add(first.id)
+            rig.run(1.5)
+        assert told == [first], "by whichever of the two it was"
+        older = Alive(0, (), (lease, (other.id, other.fencing - 1)))
+        rig.core.on_packets(NODES[0], rig.cluster.envelope(), [older], rig.now)
+        assert told == [first] and first.cancelled and not other.cancelled
+        assert not first.lost and rig.core.stray == 0
 
 
 def test_only_the_primary_of_a_bucket_can_call_its_leases_lost() -> None:
