@@ -77,12 +77,13 @@ def test_a_coroutine_is_cancelled_when_its_deadline_has_passed(adapter: Adapter,
 def test_a_thread_cannot_be_stopped_so_its_message_fails_and_its_slot_stays_taken(adapter: Adapter, client: Any,
                                                                                  queue: str) -> None:
     gate = threading.Event()
-    ran = []
+    ran, lost = [], []
 
     def handler(work: Any) -> str:                           # a plain function: each kind runs it in threads
         ran.append(work.payload)
         if work.payload == 1:
             gate.wait(30.0)
+            lost.append(getattr(work, "lost", True))         # what has no lease cannot look
         return "late"
 
     late = client.submit(queue, 1, deadline=0.1, attempts=1, priority=9)
@@ -95,7 +96,7 @@ def test_a_thread_cannot_be_stopped_so_its_message_fails_and_its_slot_stays_take
         gate.set()
         assert other.result(10.0) == "late"
         poll(lambda: worker.statistics == zmqueue.WorkerStatistics(failed=1, done=1))
-    assert late.status().state == "dead"
+    assert late.status().state == "dead" and lost == [True]
 
 
 def test_a_process_is_killed_when_its_deadline_has_passed_and_another_takes_its_place(
