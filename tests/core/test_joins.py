@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from tests.core.fakes import WALL
@@ -42,7 +44,7 @@ def record(node: Pair, join: int = 50) -> Record:
     return found
 
 
-def queued(node: Pair, *numbers: int, **options: object) -> None:
+def queued(node: Pair, *numbers: int, **options: Any) -> None:
     assert isinstance(node.call(submit(node, parts(node, *numbers), **options)), Confirmed)
     node.deliver()
 
@@ -192,4 +194,4 @@ def test_word_of_what_is_no_part_changes_nothing() -> None:
     node.call(node.ack(stranger, word(node, stranger.submission.id), word(node, stranger.submission.id, join=77)))
     node.deliver()
     assert record(node).state is State.DELAYED and node.rows(Table.OUTBOX) == 0
-    assert isinstance(node.mail, list) and not [mail for mail in node.mail if isinstance(mail, Forward)]
+    assert not [mail for mail in node.mail if isinstance(mail, Forward)]
