@@ -15,7 +15,17 @@ from zmqueue.core.operations import Fired, How, Kind, Settle, Submission
 from zmqueue.core.packets import Grant, Granted, Lease, Settling, Submit
 from zmqueue.core.policies import Policy, encode
 from zmqueue.core.replication import Role
-from zmqueue.core.schedules import CATCH_UP_MAX, LATE_MS, NAME_HEADER, TICK_HEADER, CatchUp, Entry, tick_id
+from zmqueue.core.schedules import (
+    CATCH_UP_MAX,
+    LATE_MS,
+    NAME_HEADER,
+    TICK_HEADER,
+    CatchUp,
+    Entry,
+    last_tick,
+    next_tick,
+    tick_id,
+)
 from zmqueue.core.state import ClusterState
 
 SESSION = b"s" * 16
@@ -172,6 +182,25 @@ def test_a_new_primary_goes_on_after_the_last_tick_in_its_rows() -> None:
     node.replica.enter(Role.PRIMARY, node.now)
     node.pass_time(1.0)
     assert node.leased() == [10_000]
+
+
+def test_what_another_primary_has_fired_meanwhile_is_not_fired_again() -> None:
+    node = Scheduled(entry(catch_up=CatchUp.ALL))
+    node.pass_time(12.0)
+    node.replica.enter(Role.BACKUP, node.now)
+    message = Submission(tick_id("report", entry(), WALL + 20_000), b"body")
+    node.replica.log.append(Fired(node.replica.at(node.now), "report", WALL + 20_000, "jobs", (message,)))
+    node.settle_down()
+    node.replica.enter(Role.PRIMARY, node.now)
+    node.pass_time(20.0)
+    assert [operation.tick - WALL for operation in node.fired()] == [10_000, 20_000, 30_000]
+
+
+def test_no_tick_lies_before_the_start() -> None:
+    assert next_tick(entry(), Minutes(), 0) == WALL + 10_000
+    assert last_tick(entry(), Minutes(), WALL + 9_999) is None
+    assert last_tick(entry(), Minutes(), 0) is None
+    assert last_tick(entry(cron="600000", every=0), Minutes(), WALL + 10_000) is None
 
 
 def test_a_backup_fires_nothing() -> None:
