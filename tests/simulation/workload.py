@@ -173,7 +173,7 @@ class Worker:
         client.freed(self._slots)
         roll = 1.0 if self.diligent else dice.random()
         if any(name == JOIN for name, _ in holding.submission.headers):
-            # A join waits until its parts are done: none of them dies. (The rest is more than what rounding takes away.)
+            # A join waits until its parts are done: none of them dies. (The rest is more than rounding takes.)
             roll = max(roll, load.nack + load.reject + 1e-6)
         for limit, act in (
                 (load.nack, lambda: client.settle(holding, How.NACK, error="again", delay_ms=dice.choice((0, 0, 300)))),
