@@ -108,6 +108,19 @@ def test_an_acknowledged_letter_is_thrown_away_and_the_result_of_its_repair_is_k
     check_rows(node)
 
 
+def test_a_mended_letter_is_remembered_as_long_as_one_that_has_just_ended() -> None:
+    node, hour_ms = dead(), 3_600_000
+    node.replica.base += 20 * hour_ms
+    [grant] = take(node)
+    settle(node, grant, How.ACK)
+    node.replica.base += 20 * hour_ms
+    node.pass_time(3.0)
+    assert state(node) is State.PURGED
+    node.replica.base += 20 * hour_ms
+    node.pass_time(3.0)
+    assert node.replica.machine.find(an_id(node)) is None
+
+
 def test_a_repeated_ack_of_a_letter_is_confirmed_again() -> None:
     node = dead()
     [grant] = take(node)
@@ -206,7 +219,7 @@ def test_a_new_primary_knows_the_letters_in_hand() -> None:
 
 def test_a_new_primary_knows_the_letters_that_the_tail_hands_out() -> None:
     node = dead(letter_rest_s=1.0)
-    node.send(Lease(1, DEAD, 1, SESSION, 77, 0))
+    node.send(Lease(1, DEAD, 1, SESSION, node.request(), 0))
     node.replica.enter(Role.PRIMARY, node.now)
     node.settle_down()
     node.replies()
