@@ -95,7 +95,11 @@ def schedule(name: str, queue: str | None, payload: str | None, cron: str | None
 @json_option
 @guarded
 def unschedule(name: str, timeout: float, seeds: str, as_json: bool) -> None:
-    """Withdraw the schedule NAME. What it has queued stays."""
+    """Withdraw the schedule NAME. What it has queued stays.
+
+    \b
+    zmqueue unschedule nightly
+    """
     with connect(seeds, timeout) as client:
         client.unschedule(name)
     if as_json:
