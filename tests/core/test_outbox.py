@@ -454,18 +454,15 @@ def test_what_comes_before_a_full_queue_is_taken() -> None:
     assert node.stored() == node.ids(1) and node.stored("other") == []
 
 
-def test_a_queue_takes_as_many_as_its_policy_says_and_the_others_when_there_is_room() -> None:
+def test_a_full_queue_holds_nothing_back_since_a_join_may_have_taken_the_last_place_for_which_its_parts_wait() -> None:
     node = Pair()
     node.state = replace(node.state, queues=(("next", 2, policies.encode(Policy(messages_max=4))),))
     node.front.agreed(node.state)
     node.call(node.ack(node.take(), *node.parcels(1, 2, 3, 4, 5), *node.parcels(6, queue="other")))
     node.deliver()
-    assert node.stored() == node.ids(1, 2, 3, 4) and node.stored("other") == [] and node.front.post.refused == 1
-    for grant in node.lease("next", most=2):
-        node.call(node.ack(grant))
-    node.pass_time(2.0)
-    node.deliver()
-    assert node.stored() == node.ids(3, 4, 5) and node.stored("other") == node.ids(6)
+    assert node.stored() == node.ids(1, 2, 3, 4, 5) and node.stored("other") == node.ids(6)
+    refused = node.call(Submit(node.request(), TARGET, "next", (node.message(7),)))
+    assert isinstance(refused, Confirmed) and [code for _, code, _ in refused.refused] == [Code.QUEUE_FULL]
 
 
 def test_several_queues_are_filled_by_one_entry_in_the_order_of_their_numbers() -> None:

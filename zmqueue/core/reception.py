@@ -1,7 +1,9 @@
 """How the primary of a bucket takes what another bucket's outbox holds for it: the next numbers only, each once (Q4).
 
 The number and the messages are one entry, so a repeat finds the number taken, however late it comes. What cannot be
-taken now stays where it is, and whatever follows it: the answer says why, and the source asks again.
+taken now stays where it is, and whatever follows it: the answer says why, and the source asks again. How many messages
+the policy of its queue allows holds nothing back: the ack that carried it was confirmed, and a join that has taken the
+last place would wait for its own parts.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from zmqueue.core.operations import (
     taken_lock,
     unique_lock,
 )
-from zmqueue.core.packets import Code, Forward, Taken
+from zmqueue.core.packets import Forward, Taken
 
 NO_REFUSAL = 0, ""
 
@@ -108,14 +110,6 @@ class Reception:
                 if taken and queue not in taken and queue not in ledger.machine.counts:
                     break                  # the name of a new queue is counted when it is applied: it begins an entry
                 before = taken.get(queue, (0, 0))
-                free, refusal = self._room(queue, before[1] + len(messages), now)
-                if free - before[1] < len(messages):
-                    if free <= before[1]:
-                        if next_number == first:
-                            raise Refusal(Code(refusal[0]), refusal[1])
-                        break
-                    messages = messages[:free - before[1]]
-                    run = run[:_end_of(run, messages[-1][0].id)]
                 length, number = sum(len(message.payload) for message, _ in messages), len(messages)
                 try:
                     self._intake.check_acceptable(queue, before[0] + length, before[1] + number)
@@ -128,21 +122,11 @@ class Reception:
                 taken[queue] = before[0] + length, before[1] + number
                 picking.take(queue, messages)
             next_number += len(run)
-            if refusal != NO_REFUSAL:
-                break
         arrived = tuple((parcel.message.id, parcel.part) for parcel in parcels[:next_number - first] if parcel.part)
         operation = Forwarded(ledger.replica.at(now), packet.source, packet.generation, first, next_number - 1,
                               tuple(picking.batches), arrived, skipped)
         seq = ledger.append(operation, messages_of(operation), now)
         self._answer(node, packet, next_number - 1, now, refusal, seq, size)
-
-    def _room(self, queue: str, messages: int, now: float) -> tuple[int, tuple[int, str]]:
-        """How many of so many messages the queue takes, by its policy; and why no more."""
-        policy = self._office.policy(queue)
-        if not (policy.messages_max or policy.age_ms_max):
-            return messages, NO_REFUSAL
-        room = self._office.quotas.room(queue, policy, messages, now)
-        return room.messages, NO_REFUSAL if room.messages >= messages else (room.code, room.text)
 
     def _answer(self, node: str, packet: Forward, last: int, now: float, refusal: tuple[int, str] = NO_REFUSAL,
                 seq: int = 0, size: int = 0) -> None:
@@ -211,11 +195,6 @@ def _runs(parcels: Sequence[Parcel]) -> list[tuple[str, list[Parcel]]]:
             found.append((parcel.queue, []))
         found[-1][1].append(parcel)
     return found
-
-
-def _end_of(run: Sequence[Parcel], message_id: bytes) -> int:
-    """How many parcels there are up to this message."""
-    return next(number for number, parcel in enumerate(run, 1) if parcel.message.id == message_id and not parcel.part)
 
 
 class _Answering:
