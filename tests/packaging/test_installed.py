@@ -55,4 +55,4 @@ def test_types_reach_the_users() -> None:
 
 def test_the_core_install_stays_small(installed: Distribution) -> None:
     needed = {re.split(r"[^a-z]", line, maxsplit=1)[0] for line in installed.requires or () if "extra ==" not in line}
-    assert needed == {"pyzmq", "pydantic", "lmdb", "msgspec", "click", "rich"}
+    assert needed == {"pyzmq", "pydantic", "lmdb", "msgspec", "click", "rich", "cronsim"}

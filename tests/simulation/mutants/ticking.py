@@ -46,7 +46,7 @@ def intervals_count_from_the_last_tick_to_now(patch: pytest.MonkeyPatch) -> None
 
 TICKING = [
     mutant(ticks_are_not_written_down, "schedules", Ticks.ONCE),
-    mutant(clocks_that_jump_back_fire_again, "schedules", Ticks.ONCE),
+    mutant(clocks_that_jump_back_fire_again, "schedules", Ticks.ONCE, deep=True),
     mutant(ticks_under_way_are_decided_again, "schedules", Ticks.ONCE),
     mutant(what_was_missed_is_one_tick, "schedules", Ticks.ALL),
     mutant(intervals_count_from_the_last_tick_to_now, "schedules", Ticks.REAL),

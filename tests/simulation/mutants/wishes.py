@@ -49,6 +49,6 @@ WISHES = [
     mutant(the_next_of_a_group_is_forgotten, "group", Ending.WHOLE, Ending.LOST, Logs.DECISIONS),
     mutant(keys_keep_nobody_out, "unique", Logs.DECISIONS),
     mutant(cancels_of_leased_ones_are_forgotten, "cancel", Logs.DECISIONS, Ending.LOST, Ending.WHOLE),
-    mutant(nothing_expires, "expiry", Ending.WHOLE),
-    mutant(dead_letters_keep_their_counts, "requeue", Logs.DECISIONS, Ending.LOST),
+    mutant(nothing_expires, "expiry", Ending.WHOLE, deep=True),
+    mutant(dead_letters_keep_their_counts, "requeue", Logs.DECISIONS, Ending.LOST, deep=True),
 ]
