@@ -20,7 +20,7 @@ from zmqueue.cli.common import (
     seeds_option,
     timeout_option,
 )
-from zmqueue.client.queues import PolicyOptions
+from zmqueue.client.queues import PolicyOptions, Shapes
 
 WATCH_S = 1.0                          # between two looks
 
@@ -111,7 +111,7 @@ def _policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @seeds_option
 @json_option
 @guarded
-def declare(queue: str, backoff: str | None, growth: str, backoff_most: float | None, jitter: float, timeout: float,
+def declare(queue: str, backoff: str | None, growth: Shapes, backoff_most: float | None, jitter: float, timeout: float,
             seeds: str, as_json: bool, **options: object) -> None:
     """Have a policy agreed for QUEUE, in the place of the one that was declared before.
 

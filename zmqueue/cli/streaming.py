@@ -34,16 +34,17 @@ def stream(token: str, after: int, timeout: float, seeds: str, as_json: bool) ->
     """
     with connect(seeds, LOOK_S) as client:
         client.status(token)           # finds the cluster, apart from the time to wait
+        error = None
         try:
             for event in client.stream(token, after=after, timeout=timeout):
-                after = event.index
+                after, error = event.index, event.error
                 _print(event, as_json=as_json)
-        except zmqueue.ResultTimeout as error:
-            say(f"zmqueue: {error}")
+        except zmqueue.ResultTimeout as late:
+            say(f"zmqueue: {late}")
             say(f"Go on with --after {after}.")
             sys.exit(FAILED)
-    if event.error is not None:
-        say(f"zmqueue: {event.error}")
+    if error is not None:
+        say(f"zmqueue: {error}")
         sys.exit(FAILED)
 
 

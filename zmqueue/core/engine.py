@@ -87,7 +87,7 @@ _STOOD_STILL = ("this node stood still (its process was stopped, its machine sle
 _CONSENSUS = (Hello, StateIs, Want, Prepare, Promise, Accept, Accepted, Nack, Join)
 _REPLICATION = (Append, Ack, Nak, Lost, Ahead, Snap, SnapMore, Differs)
 _MAIL = (Forward, Taken)
-_FOR_FRONT = Handled.__args__
+_FOR_FRONT: tuple[type[Handled], ...] = Handled.__args__
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ WEIGHTS = tuple(hash64("weight of rows", table.value, 0) | 1 for table in COPIED
 
 MESSAGES, COUNTS = WEIGHTS[COPIED.index(Table.MESSAGES)], WEIGHTS[COPIED.index(Table.COUNTS)]
 
-WEIGHT = dict(zip(COPIED, WEIGHTS, strict=True))
+WEIGHT: dict[Table, int] = dict(zip(COPIED, WEIGHTS, strict=True))
 
 _STANDS: dict[State, tuple[Table, ...]] = {
     State.READY: (Table.BODIES, Table.READY),
