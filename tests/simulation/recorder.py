@@ -38,6 +38,7 @@ class Recorder(Observer):
         self._submits: dict[SubmitCall, tuple[str, float]] = {}        # under way: program, when it began
         self._settles: dict[LeaseSayCall, Act] = {}              # under way
         self._refused: defaultdict[bytes, list[Act]] = defaultdict(list)
+        self._wishes: dict[tuple[bytes, str, What], float] = {}        # when a program first told it
         self._posted: dict[tuple[str, int], tuple[bytes, float]] = {}  # questions of a program's own: (id, when)
 
     def client(self, cluster: VirtualCluster, name: str, dice: random.Random, seeds: Sequence[str]) -> VirtualClient:
@@ -158,8 +159,11 @@ class Recorder(Observer):
                     pass
 
     def _wished(self, message_id: bytes, what: What, client: RecordedClient, payload: bytes | None = None) -> None:
-        """What becomes of it nobody waits to hear."""
-        self._ended[message_id].append(Act(what, client.name, client.moment, payload=payload))
+        """What becomes of it nobody waits to hear. It is stored once, and ends once by a cancel, however often it is told
+        so; a requeue may hold again."""
+        told = self._wishes.setdefault((message_id, client.name, what), client.moment)
+        if what is What.REQUEUE or told == client.moment:
+            self._ended[message_id].append(Act(what, client.name, client.moment, payload=payload))
 
     def told(self, client: VirtualClient, endpoint: str, packets: Sequence[Packet]) -> None:
         for packet in packets:

@@ -80,9 +80,12 @@ def _ended(number: int, under_way: dict[int, Call], configurations: set[tuple[St
         if number in happened:
             found.add((state, happened - {number}))
             continue
+        endless: list[Call] = []
         for other, call in under_way.items():
-            if other in happened:
+            if other in happened or call in endless:
                 continue
+            if not call.certain:           # of several that are the same in all, one stands for the others
+                endless.append(call)
             for after in step(state, call):
                 if other == number:
                     found.add((after, happened))
