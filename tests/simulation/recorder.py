@@ -159,8 +159,8 @@ class Recorder(Observer):
                     pass
 
     def _wished(self, message_id: bytes, what: What, client: RecordedClient, payload: bytes | None = None) -> None:
-        """What becomes of it nobody waits to hear. It is stored once, and ends once by a cancel, however often it is told
-        so; a requeue may hold again."""
+        """What becomes of it nobody waits to hear. It is stored once, and ends once by a cancel, however often it is
+        told so; a requeue may hold again."""
         told = self._wishes.setdefault((message_id, client.name, what), client.moment)
         if what is What.REQUEUE or told == client.moment:
             self._ended[message_id].append(Act(what, client.name, client.moment, payload=payload))
