@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.running import environment, zmqueue
 from tests.cluster.rig import eventually
+from zmqueue.cli.demo_cluster import Processes
 from zmqueue.cli.demo_work import digest
 
 
@@ -65,6 +67,21 @@ def test_interrupted_it_ends_what_it_started(number: signal.Signals, sources: Pa
     assert "interrupted" in words and "Traceback" not in words
     assert list(scratch.iterdir()) == []
     assert running_with(str(scratch)) == []
+
+
+def test_an_interrupt_while_a_process_is_born_ends_that_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    born: list[subprocess.Popen[Any]] = []
+
+    class Interrupted(subprocess.Popen[Any]):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            born.append(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt), Processes(tmp_path) as processes:
+        processes.start_node()
+    assert [process.poll() for process in born] == [-signal.SIGKILL]
 
 
 def test_the_work_says_why_it_cannot_look_at_a_file(sources: Path) -> None:

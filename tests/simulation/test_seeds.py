@@ -20,7 +20,9 @@ from tests.simulation.run import Outcome, run_seed
 from tests.simulation.workload import Load, Workload
 from zmqueue.testing import Failpoint, VirtualCluster
 
-SEEDS = 200
+pytestmark = pytest.mark.xdist_group("seeds")      # in one process, which runs each seed once
+
+SEEDS = 100
 CHUNK = 20
 
 COUNTED_OTHERWISE = {*FAMILIES, "old disk", "flipped bit"}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,9 @@ import zmqueue
 START_S = 30.0                         # a node that joins is taken up within some seconds, also on a busy machine
 DRAIN_S = 10.0                         # workers have nothing left to do at the end
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Each of them ends the demo, and with it all that it started."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeProcess:
@@ -25,6 +32,24 @@ class NodeProcess:
     process: subprocess.Popen[str]
     id: str
     endpoint: str
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Interrupts wait until the block is over: one between the birth of a process and its entry in the list of those to
+    be ended would leave it running for ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield                              # interrupts come to the main thread only
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in INTERRUPTS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 class Processes:
@@ -79,11 +104,11 @@ class Processes:
 
     def _start(self, log: Path, arguments: list[str]) -> subprocess.Popen[str]:
         """A session of its own: Ctrl-C is for the demo, which ends the others in order."""
-        with log.open("wb") as written:
+        with log.open("wb") as written, _undisturbed():
             process: subprocess.Popen[Any] = subprocess.Popen(
                 [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=written,
                 text=True, start_new_session=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
-        self._all.append(process)
+            self._all.append(process)
         return process
 
     def kill(self, node: NodeProcess) -> None:

@@ -103,7 +103,7 @@ OUTBOX = [
     mutant(what_is_not_committed_is_forwarded, "Q4", Parcels.ONCE),
     mutant(number_and_messages_are_two_entries, "Q4", Parcels.ONCE),
     mutant(what_is_being_taken_is_taken_again, "Q4", Parcels.ONCE, Logs.DECISIONS, CRASHED),
-    mutant(what_is_refused_is_thrown_away, "Q4", Parcels.KEPT),
+    mutant(what_is_refused_is_thrown_away, "Q4", Parcels.KEPT, deep=True),
     mutant(word_is_counted_twice, "Q4", Logs.DECISIONS, Ending.LOST),
     mutant(word_is_lost, "Q4", Logs.DECISIONS, Ending.LOST, Ending.WHOLE),
     mutant(repeats_go_on_where_they_were, "Q4", Parcels.KEPT),

@@ -45,7 +45,7 @@ def who_follows_is_told_of_the_newest_only(patch: pytest.MonkeyPatch) -> None:
 
 STREAMING = [
     mutant(repeated_progress_is_stored_again, "progress", Streams.TOLD),
-    mutant(progress_is_confirmed_uncommitted, "progress", Streams.KEPT),
+    mutant(progress_is_confirmed_uncommitted, "progress", Streams.KEPT, deep=True),
     mutant(progress_is_counted_over_all_deliveries, "progress", Streams.KEPT, Streams.TOLD),
     mutant(progress_of_a_delivery_replaces_the_last, "progress", Streams.SAME, Streams.TOLD, Streams.KEPT, Logs.ALARM),
     mutant(events_are_numbered_anew_when_they_are_sent_again, "progress", Streams.TOLD, deep=True),
