@@ -182,8 +182,9 @@ def test_all_nodes_may_stop_and_start_again(three: list[zmqueue.Node], make: Mak
         node.start(wait=0)
     eventually(lambda: all(node.serving for node in again), 30.0, lambda: str([n.statistics() for n in again]))
     with zmqueue.Client(again[0].endpoint) as client:
-        states = [client.status(ticket.token).state for ticket in tickets]
-        assert states.count("ready") == 299
+        # One that was granted beside the other, and not given back before all stopped, returns with its lost session.
+        eventually(lambda: [client.status(ticket.token).state for ticket in tickets].count("ready") == 299, 20.0,
+                   lambda: str(client.queues()))
         assert client.result(message.token, timeout=5.0) == "kept"
 
 

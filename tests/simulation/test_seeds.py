@@ -20,8 +20,6 @@ from tests.simulation.run import Outcome, run_seed
 from tests.simulation.workload import Load, Workload
 from zmqueue.testing import Failpoint, VirtualCluster
 
-pytestmark = pytest.mark.xdist_group("seeds")      # in one process, which runs each seed once
-
 SEEDS = 100
 CHUNK = 20
 
