@@ -144,7 +144,7 @@ def test_closing_frees_all_who_wait_and_does_not_block_the_loop(run: Run, served
         await asyncio.gather(client.aclose(), client.aclose())
         seconds = time.monotonic() - began
         turning.cancel()
-        assert seconds < 5.0 and turns >= 2                # it had its turn in between, however busy the machine is
+        assert seconds < 2.0 and turns >= seconds / 0.02
         for error in await asyncio.gather(*waiting, return_exceptions=True):
             assert isinstance(error, zmqueue.Closed)
         await client.aclose()

@@ -20,7 +20,7 @@ from tests.simulation.run import Outcome, run_seed
 from tests.simulation.workload import Load, Workload
 from zmqueue.testing import Failpoint, VirtualCluster
 
-SEEDS = 100
+SEEDS = 200
 CHUNK = 20
 
 COUNTED_OTHERWISE = {*FAMILIES, "old disk", "flipped bit"}
@@ -28,23 +28,22 @@ COUNTED_OTHERWISE = {*FAMILIES, "old disk", "flipped bit"}
 
 
 @functools.cache
-def outcome_of(seed: int) -> Outcome:
-    """What came of the seed, which is run once."""
-    return run_seed(seed, keep=60)
+def outcomes_from(first: int) -> tuple[Outcome, ...]:
+    """What came of a chunk of seeds, each of which is run once."""
+    return tuple(outcomes(functools.partial(run_seed, keep=60), range(first, first + CHUNK), jobs=2))
 
 
 @pytest.mark.timeout(400)                  # some 12 s of a processor that may be shared by many
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_no_seed_finds_a_violation(first: int) -> None:
-    for seed in range(first, first + CHUNK):
-        outcome = outcome_of(seed)
-        assert outcome.passed, "\n".join((f"seed {seed}: {outcome.checker}: {outcome.what}", *outcome.trace,
+    for outcome in outcomes_from(first):
+        assert outcome.passed, "\n".join((f"seed {outcome.seed}: {outcome.checker}: {outcome.what}", *outcome.trace,
                                           f"again: {outcome.command}"))
 
 
 @pytest.mark.timeout(1_200)                # alone, it has to run them all
 def test_these_seeds_meet_every_kind_of_fault() -> None:
-    struck = sum((outcome_of(seed).faults for seed in range(SEEDS)), Counter())
+    struck = sum((outcome.faults for first in range(0, SEEDS, CHUNK) for outcome in outcomes_from(first)), Counter())
     cluster = VirtualCluster(nodes=1)
     swarm = Faults(cluster, Workload(cluster, Load.draw(random.Random(1)), random.Random(1)), random.Random(1),
                    lambda: None, set())

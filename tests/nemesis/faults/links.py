@@ -138,7 +138,7 @@ class Reset(Fault):
     """Connections of a node are ended under load, again and again."""
 
     kind = "cut"
-    limit_s = 20.0
+    limit_s = 10.0
     hold_s = (0.0, 0.0)
 
     def prepare(self, rig: Rig) -> str:
