@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zmqueue.core.answers import Code
 from zmqueue.core.operations import State
-from zmqueue.core.packets import Code
 
 
 class ZmqueueError(Exception):

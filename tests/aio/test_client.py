@@ -17,7 +17,7 @@ import zmqueue.aio
 from tests.aio.conftest import Run
 from tests.client.serving import Served
 from zmqueue.core.operations import State
-from zmqueue.core.packets import Submit
+from zmqueue.core.requests import Submit
 
 LONG_S = 300.0         # a lease that no test waits for
 

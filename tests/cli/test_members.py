@@ -10,7 +10,7 @@ from msgspec.structs import replace as changed
 from tests.core.test_state_changes import cluster
 from zmqueue.cli.cluster import sentences
 from zmqueue.client.views import MembersView, members_view
-from zmqueue.core.packets import MembersReply
+from zmqueue.core.answers import MembersReply
 from zmqueue.core.state import ClusterState
 
 

@@ -10,38 +10,40 @@ from collections import Counter
 
 import msgspec
 
-from zmqueue.core.ids import bucket_of
-from zmqueue.core.operations import NO_OPTIONS, How, Kind, Settle, State, Submission
-from zmqueue.core.packets import (
+from zmqueue.core.answers import (
     Alive,
     Answer,
-    Ask,
     Code,
     Confirmed,
-    EndSession,
-    Envelope,
     Events,
+    Grant,
+    Granted,
+    Hint,
+    MembersReply,
+    NotPrimary,
+    QueueDepth,
+    QueuesReply,
+    Refused,
+    Reply,
+    StateReply,
+)
+from zmqueue.core.ids import bucket_of
+from zmqueue.core.operations import NO_OPTIONS, How, Kind, Settle, State, Submission
+from zmqueue.core.packets import Envelope
+from zmqueue.core.requests import (
+    Ask,
+    EndSession,
     Extend,
     Follow,
     GetMembers,
     GetQueues,
     GetState,
     GiveBack,
-    Grant,
-    Granted,
-    Hint,
     Keepalive,
     Lease,
-    MembersReply,
-    NotPrimary,
     Progress,
-    QueueDepth,
-    QueuesReply,
-    Refused,
-    Reply,
     Request,
     Settling,
-    StateReply,
     Submit,
     Watch,
 )

@@ -14,8 +14,10 @@ from tests.client.fakes import FakeCluster
 from zmqueue.client.calls import AskCall, Call, Draft, LeaseSayCall, SubmitCall
 from zmqueue.client.core import ClientCore
 from zmqueue.client.leasing import Holding, LeaseCall
+from zmqueue.core.answers import Reply
 from zmqueue.core.operations import NO_OPTIONS, How, Kind, Options, Settle
-from zmqueue.core.packets import Envelope, Heartbeat, Reply, Request, decode, encode
+from zmqueue.core.packets import Envelope, Heartbeat, decode, encode
+from zmqueue.core.requests import Request
 from zmqueue.core.state import Agreed
 
 P = TypeVar("P")

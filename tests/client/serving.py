@@ -10,18 +10,9 @@ import msgspec
 import zmq
 
 from tests.client.fakes import FakeCluster
-from zmqueue.core.packets import (
-    Ask,
-    Heartbeat,
-    Hint,
-    Lease,
-    Reply,
-    Request,
-    Watch,
-    decode,
-    decode_envelope,
-    encode,
-)
+from zmqueue.core.answers import Hint, Reply
+from zmqueue.core.packets import Heartbeat, decode, decode_envelope, encode
+from zmqueue.core.requests import Ask, Lease, Request, Watch
 from zmqueue.core.state import Agreed
 
 

@@ -9,8 +9,9 @@ from tests.client.fakes import without
 from tests.client.rig import NODES, Rig
 from zmqueue.client.amending import ANSWER_S, AmendCall
 from zmqueue.client.surveys import CopiesCall
+from zmqueue.core.answers import Code, Confirmed, CopyReply, NotPrimary, Refused, Reply
 from zmqueue.core.changes import MemberForgotten
-from zmqueue.core.packets import Amend, Code, Confirmed, CopyReply, GetCopy, NotPrimary, Refused, Reply
+from zmqueue.core.requests import Amend, GetCopy
 from zmqueue.errors import ClusterUnreachable, NoAnswer, NotAllowed
 
 CHANGE = MemberForgotten(3, 1)

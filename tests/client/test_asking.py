@@ -8,9 +8,10 @@ from tests.client.fakes import without
 from tests.client.rig import NODES, Rig
 from zmqueue.client.surveys import SurveyCall
 from zmqueue.client.views import members_view, queues_view
+from zmqueue.core.answers import Answer, MembersReply, QueuesReply
 from zmqueue.core.ids import make_id
 from zmqueue.core.operations import How, State
-from zmqueue.core.packets import Answer, Ask, MembersReply, QueuesReply
+from zmqueue.core.requests import Ask
 from zmqueue.errors import ClusterUnreachable, NoAnswer, RequestFailed, ResultTimeout, UnknownToken
 
 

@@ -12,8 +12,9 @@ from tests.client.fakes import without
 from tests.client.rig import NODES, Rig
 from zmqueue.client.calls import Draft, SubmitCall, SubmitItem
 from zmqueue.client.sending import Sender, Transmission
+from zmqueue.core.answers import Code, NotPrimary, Reply
 from zmqueue.core.operations import Kind
-from zmqueue.core.packets import Code, NotPrimary, Reply, Submit
+from zmqueue.core.requests import Submit
 from zmqueue.core.state import Status
 from zmqueue.errors import Refused
 

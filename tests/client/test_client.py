@@ -15,7 +15,8 @@ import pytest
 
 import zmqueue
 from tests.client.serving import Served
-from zmqueue.core.packets import Envelope, Submit
+from zmqueue.core.packets import Envelope
+from zmqueue.core.requests import Submit
 from zmqueue.core.state import Agreed
 
 

@@ -9,7 +9,7 @@ from zmqueue.client import limits
 from zmqueue.client.calls import AskCall
 from zmqueue.client.collecting import Collecting, TakeCall
 from zmqueue.core.operations import How
-from zmqueue.core.packets import Ask
+from zmqueue.core.requests import Ask
 from zmqueue.errors import ClusterUnreachable, ResultTimeout
 
 

@@ -12,9 +12,10 @@ from tests.client.rig import NODES, Rig
 from zmqueue.client.declaring import PolicyCall
 from zmqueue.core import policies
 from zmqueue.core.amending import holds, objection
+from zmqueue.core.answers import Code, Confirmed, MembersReply, Refused, Reply
 from zmqueue.core.changes import QueueDeclared, apply
-from zmqueue.core.packets import Amend, Code, Confirmed, GetMembers, MembersReply, Refused, Reply, Request
 from zmqueue.core.policies import Policy
+from zmqueue.core.requests import Amend, GetMembers, Request
 from zmqueue.core.state import ClusterState
 from zmqueue.errors import NoAnswer, NotAllowed
 

@@ -6,7 +6,7 @@ import pytest
 
 import zmqueue
 from zmqueue import errors
-from zmqueue.core.packets import Code
+from zmqueue.core.answers import Code
 
 
 def test_every_code_of_the_wire_has_its_error() -> None:

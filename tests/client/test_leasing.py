@@ -11,19 +11,9 @@ from tests.client.fakes import without
 from tests.client.rig import NODES, Rig
 from zmqueue.client.calls import LeaseSayCall
 from zmqueue.client.leasing import Holding, LeaseCall, Slots, Subscription
+from zmqueue.core.answers import Alive, Confirmed, Granted, Reply
 from zmqueue.core.operations import How, State
-from zmqueue.core.packets import (
-    Alive,
-    Confirmed,
-    EndSession,
-    GiveBack,
-    Granted,
-    Keepalive,
-    Lease,
-    Reply,
-    Settling,
-    Watch,
-)
+from zmqueue.core.requests import EndSession, GiveBack, Keepalive, Lease, Settling, Watch
 from zmqueue.errors import ClusterUnreachable, LeaseLost, SettleTimeout, ZmqueueError
 
 

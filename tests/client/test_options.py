@@ -11,9 +11,10 @@ from tests.client.fakes import without
 from tests.client.rig import NODES, Rig
 from zmqueue.client import arguments
 from zmqueue.client.queues import Backoff
+from zmqueue.core.answers import NotPrimary, Reply
 from zmqueue.core.ids import bucket_of, place_of, token_of
 from zmqueue.core.operations import Options, Scope, place_of_key
-from zmqueue.core.packets import NotPrimary, Reply, Submit
+from zmqueue.core.requests import Submit
 from zmqueue.core.state import Agreed
 from zmqueue.errors import NotAllowed
 

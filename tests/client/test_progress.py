@@ -9,9 +9,10 @@ from tests.client.rig import Rig
 from zmqueue.client.leasing import Holding
 from zmqueue.client.streaming import FollowCall, Streaming
 from zmqueue.client.telling import TellCall
+from zmqueue.core.answers import Code, Confirmed, NotPrimary, Refused, Reply
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.operations import How, Kind, State
-from zmqueue.core.packets import Code, Confirmed, Follow, NotPrimary, Progress, Refused, Reply, Settling
+from zmqueue.core.requests import Follow, Progress, Settling
 from zmqueue.errors import (
     BadRequest,
     ClusterUnreachable,

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from tests.client.rig import NODES, Rig
-from zmqueue.core.packets import Envelope, GetState, NotPrimary, StateReply, Submit
+from zmqueue.core.answers import NotPrimary, StateReply
+from zmqueue.core.packets import Envelope
+from zmqueue.core.requests import GetState, Submit
 from zmqueue.core.state import ClusterState
 
 

@@ -9,8 +9,9 @@ import pytest
 from tests.client.fakes import without
 from tests.client.rig import NODES, Rig
 from zmqueue.client import limits
+from zmqueue.core.answers import Code, Confirmed, NotPrimary, Reply
 from zmqueue.core.ids import bucket_of, drawn_at, make_id
-from zmqueue.core.packets import Code, Confirmed, GetState, NotPrimary, Reply, Submit
+from zmqueue.core.requests import GetState, Submit
 from zmqueue.core.state import Agreed
 from zmqueue.errors import (
     BodyTooLarge,

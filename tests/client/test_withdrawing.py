@@ -7,8 +7,9 @@ import random
 import pytest
 
 from tests.client.rig import NODES, Rig
+from zmqueue.core.answers import Confirmed, Granted
 from zmqueue.core.operations import State
-from zmqueue.core.packets import Ask, Confirmed, Granted, Settling, Submit
+from zmqueue.core.requests import Ask, Settling, Submit
 from zmqueue.errors import ClusterUnreachable, SubmitTimeout
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.core.fakes import WALL, Node
+from zmqueue.core.answers import Alive, Confirmed, Granted, Refused, Reply
 from zmqueue.core.limits import DEFAULT, Limits
 from zmqueue.core.operations import (
     AS_QUEUE_SAYS,
@@ -18,23 +19,10 @@ from zmqueue.core.operations import (
     State,
     Submission,
 )
-from zmqueue.core.packets import (
-    Alive,
-    Ask,
-    Cancel,
-    Confirmed,
-    Granted,
-    Keepalive,
-    Lease,
-    Refused,
-    Reply,
-    Requeue,
-    Settling,
-    Submit,
-)
 from zmqueue.core.policies import Policy
 from zmqueue.core.records import Record, Special
 from zmqueue.core.replication import Role
+from zmqueue.core.requests import Ask, Cancel, Keepalive, Lease, Requeue, Settling, Submit
 
 QUEUE = "jobs"
 A, B = b"a" * 16, b"b" * 16

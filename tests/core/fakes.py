@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from zmqueue.core import operations, packets
+from zmqueue.core.answers import Reply
 from zmqueue.core.desk import Desk
 from zmqueue.core.effects import Effects
 from zmqueue.core.front import Front, Handled
@@ -14,7 +15,6 @@ from zmqueue.core.ids import make_id
 from zmqueue.core.limits import DEFAULT, Limits
 from zmqueue.core.machine import Machine
 from zmqueue.core.operations import Operation
-from zmqueue.core.packets import Reply
 from zmqueue.core.replication import Replica, Role
 from zmqueue.core.state import Agreed, Member, Status, found
 from zmqueue.core.tables import Table

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from tests.core.fakes import Node
 from tests.core.test_front import lease
 from zmqueue.core.ageing import place_of
+from zmqueue.core.answers import Confirmed
 from zmqueue.core.operations import NO_OPTIONS, How, Options, Settle, Submission
-from zmqueue.core.packets import Confirmed, Settling, Submit
 from zmqueue.core.policies import LONG_MS, Policy
 from zmqueue.core.records import Special
+from zmqueue.core.requests import Settling, Submit
 from zmqueue.core.tables import Table
 
 AGEING = Policy(ageing_ms=1_000)

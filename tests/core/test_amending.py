@@ -20,6 +20,7 @@ from tests.core.test_state_changes import (
     up,
 )
 from zmqueue.core.amending import AMENDS_MAX, PATIENCE, REPEAT_EVERY, Amending, holds, objection
+from zmqueue.core.answers import Code, Confirmed, Refused
 from zmqueue.core.changes import (
     BucketAdopted,
     Change,
@@ -31,7 +32,7 @@ from zmqueue.core.changes import (
     effective,
 )
 from zmqueue.core.effects import Effects
-from zmqueue.core.packets import Amend, Code, Confirmed, Refused
+from zmqueue.core.requests import Amend
 from zmqueue.core.state import ClusterState, Status
 
 

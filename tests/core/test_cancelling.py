@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.core.counter import QUEUE, WORKER, A, Counter
+from zmqueue.core.answers import Alive, Code
 from zmqueue.core.operations import Cancelled, How, Options, State
-from zmqueue.core.packets import Alive, Cancel, Code, GiveBack, Lease
 from zmqueue.core.replication import Role
+from zmqueue.core.requests import Cancel, GiveBack, Lease
 
 MANY = Options(losses=1_000)
 

@@ -7,27 +7,11 @@ from dataclasses import replace
 import pytest
 
 from tests.core.fakes import WALL, Node
+from zmqueue.core.answers import Alive, Answer, Code, Confirmed, Grant, Granted, NotPrimary, Refused, Reply
 from zmqueue.core.limits import DEFAULT
 from zmqueue.core.operations import Extended, Forgotten, How, Kind, Leased, Ripened, Settle, State, Submission
-from zmqueue.core.packets import (
-    Alive,
-    Answer,
-    Ask,
-    Code,
-    Confirmed,
-    Extend,
-    GiveBack,
-    Grant,
-    Granted,
-    Keepalive,
-    Lease,
-    NotPrimary,
-    Refused,
-    Reply,
-    Settling,
-    Submit,
-)
 from zmqueue.core.replication import Role
+from zmqueue.core.requests import Ask, Extend, GiveBack, Keepalive, Lease, Settling, Submit
 
 SESSION = b"s" * 16
 

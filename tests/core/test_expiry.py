@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.core.counter import Counter
+from zmqueue.core.answers import Answer, Code, Confirmed
 from zmqueue.core.operations import Expired, Options, State
-from zmqueue.core.packets import Answer, Code, Confirmed
 from zmqueue.core.policies import Policy
 
 SOON = 2_000

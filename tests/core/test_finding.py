@@ -8,25 +8,11 @@ from typing import Any
 import pytest
 
 from tests.core.fakes import WALL, Node
+from zmqueue.core.answers import Code, Confirmed, Found, FoundMessage, Grant, Granted, NotPrimary, Refused
 from zmqueue.core.limits import DEFAULT
 from zmqueue.core.operations import How, Options, Settle, State, Submission
-from zmqueue.core.packets import (
-    Cancel,
-    Code,
-    Confirmed,
-    Find,
-    Found,
-    FoundMessage,
-    Grant,
-    Granted,
-    Lease,
-    NotPrimary,
-    Purge,
-    Refused,
-    Settling,
-    Submit,
-)
 from zmqueue.core.replication import Role
+from zmqueue.core.requests import Cancel, Find, Lease, Purge, Settling, Submit
 
 SESSION = b"s" * 16
 ALL = State.DELAYED, State.READY, State.LEASED, State.DONE, State.DEAD, State.CANCELLED, State.EXPIRED

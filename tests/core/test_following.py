@@ -8,24 +8,11 @@ from typing import Any
 import pytest
 
 from tests.core.fakes import WALL, Node
+from zmqueue.core.answers import Code, Confirmed, Events, Grant, Granted, NotPrimary, Refused
 from zmqueue.core.limits import DEFAULT
 from zmqueue.core.operations import How, Kind, Settle, State, Submission
-from zmqueue.core.packets import (
-    Code,
-    Confirmed,
-    Erase,
-    Events,
-    Follow,
-    Grant,
-    Granted,
-    Lease,
-    NotPrimary,
-    Progress,
-    Refused,
-    Settling,
-    Submit,
-)
 from zmqueue.core.replication import Role
+from zmqueue.core.requests import Erase, Follow, Lease, Progress, Settling, Submit
 from zmqueue.core.tables import RowMissing, Table
 
 SESSION = b"s" * 16

@@ -9,34 +9,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.fakes import WALL, Node
-from zmqueue.core.ids import bucket_of, places_of
-from zmqueue.core.limits import DEFAULT
-from zmqueue.core.machine import Machine
-from zmqueue.core.operations import Held, How, Leased, Returned, Settle, State, Submission, Why
-from zmqueue.core.packets import (
+from zmqueue.core.answers import (
     Alive,
     Answer,
-    Ask,
     Code,
     Confirmed,
-    EndSession,
-    Extend,
-    GetQueues,
-    GiveBack,
     Grant,
     Granted,
     Hint,
-    Keepalive,
-    Lease,
     NotPrimary,
     QueueDepth,
     QueuesReply,
     Refused,
+)
+from zmqueue.core.ids import bucket_of, places_of
+from zmqueue.core.limits import DEFAULT
+from zmqueue.core.machine import Machine
+from zmqueue.core.operations import Held, How, Leased, Returned, Settle, State, Submission, Why
+from zmqueue.core.replication import Role
+from zmqueue.core.requests import (
+    Ask,
+    EndSession,
+    Extend,
+    GetQueues,
+    GiveBack,
+    Keepalive,
+    Lease,
     Settling,
     Submit,
     Watch,
 )
-from zmqueue.core.replication import Role
 from zmqueue.core.watchers import Watchers
 
 A, B = b"a" * 16, b"b" * 16

@@ -6,8 +6,8 @@ import pytest
 
 from tests.core.counter import Counter
 from zmqueue.core.operations import How, Options, State
-from zmqueue.core.packets import GiveBack, Purge
 from zmqueue.core.policies import Policy
+from zmqueue.core.requests import GiveBack, Purge
 
 G, H = Options(group="g"), Options(group="h")
 

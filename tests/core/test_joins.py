@@ -8,10 +8,12 @@ from msgspec.structs import replace
 
 from tests.core.fakes import WALL
 from tests.core.test_outbox import SOURCE, TARGET, Pair
+from zmqueue.core.answers import Code, Confirmed, NotPrimary
 from zmqueue.core.operations import Awaits, How, Options, Parcel, State, Submission
-from zmqueue.core.packets import Cancel, Code, Confirmed, Forward, NotPrimary, Submit
+from zmqueue.core.packets import Forward
 from zmqueue.core.records import Record
 from zmqueue.core.replication import Role
+from zmqueue.core.requests import Cancel, Submit
 from zmqueue.core.sums import sum_of
 from zmqueue.core.tables import Table
 

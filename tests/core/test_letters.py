@@ -9,31 +9,25 @@ import pytest
 from tests.core.fakes import WALL, Node
 from tests.core.test_finding import SESSION, a_node, kill, lease, numbers, search, settle, submit
 from zmqueue.core import sums
+from zmqueue.core.answers import Answer, Code, Confirmed, Grant, Hint, QueuesReply, Refused
 from zmqueue.core.machine import Machine
 from zmqueue.core.operations import How, Kind, Options, Settle, State
-from zmqueue.core.packets import (
-    Answer,
+from zmqueue.core.policies import Policy
+from zmqueue.core.replication import Role
+from zmqueue.core.requests import (
     Ask,
     Cancel,
-    Code,
-    Confirmed,
     EndSession,
     GetQueues,
     GiveBack,
-    Grant,
-    Hint,
     Keepalive,
     Lease,
     Progress,
     Purge,
-    QueuesReply,
-    Refused,
     Requeue,
     Settling,
     Watch,
 )
-from zmqueue.core.policies import Policy
-from zmqueue.core.replication import Role
 
 DEAD = "jobs!dead"
 

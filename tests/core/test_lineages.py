@@ -7,19 +7,10 @@ import pytest
 
 from tests.simulation.bench import BUCKET, Bench, BenchNode
 from zmqueue.core.agreement import MustStop, Superseded
+from zmqueue.core.answers import Code, NotPrimary, Refused, StateReply
 from zmqueue.core.ballots import Hello, StateIs
-from zmqueue.core.packets import (
-    Code,
-    Envelope,
-    GetQueues,
-    GetState,
-    Heartbeat,
-    NotPrimary,
-    Packet,
-    Refused,
-    StateReply,
-    Watch,
-)
+from zmqueue.core.packets import Envelope, Heartbeat, Packet
+from zmqueue.core.requests import GetQueues, GetState, Watch
 from zmqueue.core.state import ClusterState
 
 

@@ -11,27 +11,14 @@ from msgspec.structs import replace
 
 from tests.core.fakes import WALL, Node
 from zmqueue.core import outbox, policies
+from zmqueue.core.answers import Code, Confirmed, Grant, Granted, NotPrimary, Refused
 from zmqueue.core.ids import bucket_of, make_id, places_of
 from zmqueue.core.limits import DEFAULT, Limits
 from zmqueue.core.operations import Forwarded, How, Kind, Options, Parcel, Settle, State, Submission
-from zmqueue.core.packets import (
-    Code,
-    Confirmed,
-    Forward,
-    Grant,
-    Granted,
-    Lease,
-    Mail,
-    NotPrimary,
-    Refused,
-    Settling,
-    Submit,
-    Taken,
-    decode,
-    encode,
-)
+from zmqueue.core.packets import Forward, Mail, Taken, decode, encode
 from zmqueue.core.policies import Policy
 from zmqueue.core.replication import Role
+from zmqueue.core.requests import Lease, Settling, Submit
 from zmqueue.core.sums import sum_of
 from zmqueue.core.tables import Table
 

@@ -5,20 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.core.counter import Counter
+from zmqueue.core.answers import Answer, Code, Refused
 from zmqueue.core.operations import NO_OPTIONS, Erased, How, Options, Requeued, State
-from zmqueue.core.packets import (
-    Answer,
-    Cancel,
-    Code,
-    Erase,
-    GiveBack,
-    Progress,
-    Purge,
-    Refused,
-    Requeue,
-)
 from zmqueue.core.policies import Backoff, Policy, Shape, delay_ms
 from zmqueue.core.records import Special
+from zmqueue.core.requests import Cancel, Erase, GiveBack, Progress, Purge, Requeue
 
 
 @pytest.fixture

@@ -9,21 +9,10 @@ from hypothesis import strategies as st
 
 from tests.core.shapes import members, strategy
 from zmqueue.core import packets
+from zmqueue.core.answers import Confirmed, Reply
 from zmqueue.core.operations import Submission
-from zmqueue.core.packets import (
-    BadFrame,
-    Confirmed,
-    Consensus,
-    Envelope,
-    Heartbeat,
-    Mail,
-    Notice,
-    Packet,
-    Replication,
-    Reply,
-    Request,
-    Submit,
-)
+from zmqueue.core.packets import BadFrame, Consensus, Envelope, Heartbeat, Mail, Notice, Packet, Replication
+from zmqueue.core.requests import Request, Submit
 
 KINDS = {kind.__name__: kind for kind in members(Packet)}
 

@@ -7,11 +7,12 @@ import pytest
 from tests.core.fakes import Node
 from tests.core.test_front import A, B, fill, held, hinted, keep, lease, message, watch
 from zmqueue.core import policies
+from zmqueue.core.answers import Confirmed, QueuesReply
 from zmqueue.core.changes import QueueDeclared, apply
 from zmqueue.core.operations import Settle, State
-from zmqueue.core.packets import Ask, Confirmed, Extend, GetQueues, QueuesReply, Settling
 from zmqueue.core.policies import Policy
 from zmqueue.core.replication import Role
+from zmqueue.core.requests import Ask, Extend, GetQueues, Settling
 
 
 def declare(node: Node, policy: Policy, queue: str = "jobs") -> None:

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from tests.core.fakes import Node
 from tests.core.test_front import fill, held, lease, message
 from tests.core.test_pausing import declare
+from zmqueue.core.answers import Code, Confirmed
 from zmqueue.core.operations import Settle, State
-from zmqueue.core.packets import Code, Confirmed, Settling, Submit
 from zmqueue.core.policies import Overflow, Policy
 from zmqueue.core.quotas import RETRY_MS
 from zmqueue.core.replication import Role
+from zmqueue.core.requests import Settling, Submit
 
 
 def submit(node: Node, *numbers: int, bucket: int = 0) -> Confirmed:

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from tests.core.fakes import Node
 from tests.core.test_front import fill, held, lease
+from zmqueue.core.answers import QueuesReply
 from zmqueue.core.operations import How, Settle
-from zmqueue.core.packets import GetQueues, QueuesReply, Settling
 from zmqueue.core.rates import NO_FLOW, WINDOW_S, Flow, Rates
 from zmqueue.core.replication import Role
+from zmqueue.core.requests import GetQueues, Settling
 
 
 def flow(node: Node, queue: str = "jobs") -> Flow:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from tests.core.fakes import WALL, Node
 from tests.core.replication_rig import BUCKET, World
 from tests.core.test_snapshot import compacted, small_steps  # noqa: F401, snapshots in small steps here too
+from zmqueue.core.answers import Code, Confirmed, Granted, Refused
 from zmqueue.core.changes import ReplicaDropped, ReplicaSynced
 from zmqueue.core.ids import places_of
 from zmqueue.core.operations import How, Settle, Submission
-from zmqueue.core.packets import Ask, Code, Confirmed, Granted, Lease, Packet, Refused, Settling, Submit
+from zmqueue.core.packets import Packet
+from zmqueue.core.requests import Ask, Lease, Settling, Submit
 from zmqueue.core.room import PLENTY, Room, written_bytes
 
 FULL = Room(0, text="/var/q has no room: free some")

@@ -8,13 +8,14 @@ import pytest
 
 from tests.core.fakes import WALL, Node
 from zmqueue.core import schedules
+from zmqueue.core.answers import Grant, Granted
 from zmqueue.core.changes import QueueDeclared, ScheduleDeclared, ScheduleRemoved, apply
 from zmqueue.core.ids import bucket_of, drawn_at
 from zmqueue.core.limits import DEFAULT
 from zmqueue.core.operations import Fired, How, Kind, Settle, Submission
-from zmqueue.core.packets import Grant, Granted, Lease, Settling, Submit
 from zmqueue.core.policies import Policy, encode
 from zmqueue.core.replication import Role
+from zmqueue.core.requests import Lease, Settling, Submit
 from zmqueue.core.schedules import (
     CATCH_UP_MAX,
     LATE_MS,

@@ -7,11 +7,12 @@ from msgspec.structs import replace
 
 from tests.core.fakes import WALL, Node
 from zmqueue.core import policies
+from zmqueue.core.answers import Code, Confirmed, Granted, Refused
 from zmqueue.core.limits import Limits
 from zmqueue.core.operations import Options, Published, Submission
-from zmqueue.core.packets import Code, Confirmed, Granted, Lease, Publish, Refused
 from zmqueue.core.policies import Policy
 from zmqueue.core.replication import Role
+from zmqueue.core.requests import Lease, Publish
 from zmqueue.core.sums import sum_of
 from zmqueue.core.topics import COPY_PREFIX, copy_id, matches, pattern_problem, topic_problem
 

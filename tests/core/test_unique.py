@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.core.counter import Counter
+from zmqueue.core.answers import Confirmed, NotPrimary
 from zmqueue.core.operations import How, Options, Scope, State
-from zmqueue.core.packets import Confirmed, NotPrimary
 from zmqueue.core.replication import Role
 
 UNTIL_DONE = Options(unique="key")

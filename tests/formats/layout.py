@@ -15,11 +15,12 @@ import msgspec
 from tests.core.shapes import members
 from tests.formats.files import GENERATIONS, read
 from zmqueue.core.acceptor import Record as AcceptorRecord
+from zmqueue.core.answers import FoundMessage, Grant, QueueDepth
 from zmqueue.core.changes import Change, Value
 from zmqueue.core.copies import Position
 from zmqueue.core.damage import Mark, Tally
 from zmqueue.core.operations import Awaits, Batch, Operation, Options, Parcel, Rule, Settle, Submission
-from zmqueue.core.packets import Envelope, FoundMessage, Grant, Packet, QueueDepth
+from zmqueue.core.packets import Envelope, Packet
 from zmqueue.core.policies import Backoff, Policy
 from zmqueue.core.records import Record, Special
 from zmqueue.core.schedules import Entry

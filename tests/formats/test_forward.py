@@ -13,20 +13,12 @@ import zmqueue
 from tests.core.shapes import example, members
 from zmqueue.core import operations, packets
 from zmqueue.core.acceptor import Record as AcceptorRecord
+from zmqueue.core.answers import Code, Refused, StateReply
 from zmqueue.core.copies import Position
 from zmqueue.core.operations import Operation
-from zmqueue.core.packets import (
-    BadFrame,
-    Code,
-    Envelope,
-    GetState,
-    Packet,
-    Refused,
-    StateReply,
-    decode,
-    encode,
-)
+from zmqueue.core.packets import BadFrame, Envelope, Packet, decode, encode
 from zmqueue.core.records import Record
+from zmqueue.core.requests import GetState
 
 LATER = (7, "added later", [1, b"2"], None)
 """Fields that no version has."""

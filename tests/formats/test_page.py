@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from tests.formats.layout import LISTED, row, title
+from zmqueue.core.answers import Code
 from zmqueue.core.operations import How, Kind, Scope, State, Why
-from zmqueue.core.packets import WIRE_VERSION, Code
+from zmqueue.core.packets import WIRE_VERSION
 from zmqueue.core.records import Fate
 from zmqueue.core.state import Status
 from zmqueue.core.tables import Table

@@ -11,7 +11,7 @@ from tests.core.shapes import members
 from tests.formats import rewrite
 from tests.formats.files import GENERATION, GENERATIONS, GOLDEN, Sample, agrees, checksum, read, released
 from tests.formats.samples import meaning
-from zmqueue.core import operations, packets
+from zmqueue.core import answers, operations, packets
 from zmqueue.core.ballots import StateIs, Want
 from zmqueue.core.changes import Change
 from zmqueue.core.copies import COPIED
@@ -119,10 +119,10 @@ def test_a_released_generation_is_not_written_by_the_command(monkeypatch: pytest
     {"is": "NotPrimary", "request": 1, "epoch": 2, "unknown": False}, {"is": "NotPrimary", "request": 1},
     {"is": "NotPrimary", "request": 1, "epoch": 3, "unknown": True}, 7])
 def test_a_sample_that_says_something_else_is_noticed(said: object) -> None:
-    assert agrees(packets.NotPrimary(1, 2, True), {"is": "NotPrimary", "request": 1, "epoch": 2, "unknown": True})
-    assert not agrees(packets.NotPrimary(1, 2, True), said)
+    assert agrees(answers.NotPrimary(1, 2, True), {"is": "NotPrimary", "request": 1, "epoch": 2, "unknown": True})
+    assert not agrees(answers.NotPrimary(1, 2, True), said)
 
 
 def test_a_field_that_a_sample_does_not_have_yet_must_be_at_its_default() -> None:
-    assert agrees(packets.Confirmed(1), {"is": "Confirmed", "request": 1})
-    assert not agrees(packets.Confirmed(1, ((0, 1, "x"),)), {"is": "Confirmed", "request": 1})
+    assert agrees(answers.Confirmed(1), {"is": "Confirmed", "request": 1})
+    assert not agrees(answers.Confirmed(1, ((0, 1, "x"),)), {"is": "Confirmed", "request": 1})

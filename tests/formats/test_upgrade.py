@@ -13,9 +13,11 @@ import zmqueue
 from tests.cluster.rig import Cluster, NodeProcess, eventually, state_of
 from tests.formats.directories import dump
 from tests.formats.versions import PRESENT, PREVIOUS, Program, Version
+from zmqueue.core.answers import Confirmed, Refused
 from zmqueue.core.changes import MemberChanged
 from zmqueue.core.host import ALARM
-from zmqueue.core.packets import Amend, Confirmed, Envelope, Refused, decode, encode
+from zmqueue.core.packets import Envelope, decode, encode
+from zmqueue.core.requests import Amend
 
 pytestmark = pytest.mark.timeout(300)
 ROWS = {"bodies", "messages", "ready", "delayed", "leases", "dead", "ended", "counts"}

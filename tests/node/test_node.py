@@ -15,7 +15,9 @@ import zmq
 import zmqueue
 from tests.cluster.rig import eventually
 from tests.node.conftest import QUICK, Make
-from zmqueue.core.packets import Envelope, Refused, Submit, decode, encode
+from zmqueue.core.answers import Refused
+from zmqueue.core.packets import Envelope, decode, encode
+from zmqueue.core.requests import Submit
 
 
 def test_one_node_takes_hands_out_and_answers(make: Make) -> None:

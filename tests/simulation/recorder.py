@@ -19,8 +19,10 @@ from zmqueue.client.leasing import Holding, LeaseCall, Slots
 from zmqueue.client.publishing import PublishCall
 from zmqueue.client.session import Session
 from zmqueue.core import operations
+from zmqueue.core.answers import Answer, Code, Refused
 from zmqueue.core.operations import State
-from zmqueue.core.packets import Answer, Ask, Cancel, Code, Packet, Refused, Request, Requeue, Submit
+from zmqueue.core.packets import Packet
+from zmqueue.core.requests import Ask, Cancel, Request, Requeue, Submit
 from zmqueue.errors import RequestFailed, SubmitManyFailed, UnknownToken, ZmqueueError
 from zmqueue.testing import Observer, VirtualClient, VirtualCluster
 

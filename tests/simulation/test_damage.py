@@ -12,7 +12,7 @@ from zmqueue.core.engine import Engine
 from zmqueue.core.ids import RANDOM_BYTES, bucket_of, make_id
 from zmqueue.core.keys import copy_prefix
 from zmqueue.core.operations import How, Options, Submission
-from zmqueue.core.packets import Progress, Request, Submit
+from zmqueue.core.requests import Progress, Request, Submit
 from zmqueue.core.state import Agreed
 from zmqueue.core.sums import sum_of
 from zmqueue.core.tables import Table, rows, span

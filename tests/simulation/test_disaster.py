@@ -13,12 +13,12 @@ from tests.simulation.checkers.branches import BranchingLogs, RecoverableStates
 from tests.simulation.checkers.ending import Ending
 from zmqueue.client.amending import AmendCall
 from zmqueue.client.surveys import CopiesCall
+from zmqueue.core.answers import CopyReply
 from zmqueue.core.changes import BucketAdopted, Change, MemberChanged, MemberForgotten, MemberOut
 from zmqueue.core.disaster import Plan, Survivor, plan
 from zmqueue.core.host import BRANCH
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.operations import How, decode
-from zmqueue.core.packets import CopyReply
 from zmqueue.core.salvage import apply, collect
 from zmqueue.core.state import Agreed, ClusterState, Member, Status
 from zmqueue.testing import VirtualClient, VirtualCluster, VirtualNode, Weather

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from zmqueue.client import finding
-from zmqueue.core.packets import FoundMessage
+from zmqueue.core.answers import FoundMessage
 from zmqueue.errors import ClusterUnreachable, NoAnswer
 from zmqueue.testing import VirtualClient, VirtualCluster, Weather
 

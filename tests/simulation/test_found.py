@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from tests.simulation.bench import BUCKET, Bench
 from zmqueue.client.leasing import Holding
 from zmqueue.client.limits import BEAT_S_MIN
+from zmqueue.core.answers import Code, Refused
 from zmqueue.core.ballots import Prepare, StateIs
 from zmqueue.core.changes import MemberDown, MemberForgotten, MemberJoined, MemberOut, MemberUp, apply
 from zmqueue.core.engine import ANSWER_ON
 from zmqueue.core.operations import How
-from zmqueue.core.packets import Code, GetQueues, Packet, Refused
+from zmqueue.core.packets import Packet
 from zmqueue.core.replication import Role
+from zmqueue.core.requests import GetQueues
 from zmqueue.core.state import ClusterState, Member
 from zmqueue.testing import DiskSpeed, Observer, VirtualClient, VirtualCluster, Weather
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from zmqueue.core.ids import RANDOM_BYTES, bucket_of, make_id
 from zmqueue.core.operations import Options, Scope, Submission
-from zmqueue.core.packets import Cancel, Purge, Request, Requeue, Submit
+from zmqueue.core.requests import Cancel, Purge, Request, Requeue, Submit
 from zmqueue.testing import VirtualCluster
 
 GROUPS = ("amber", "coral", "jade")

@@ -23,7 +23,7 @@ from zmqueue.client.leasing import Holding
 from zmqueue.client.streaming import FollowCall
 from zmqueue.core.ids import bucket_of, parse_token
 from zmqueue.core.operations import How, Parcel
-from zmqueue.core.packets import Ask
+from zmqueue.core.requests import Ask
 from zmqueue.errors import SubmitManyFailed, SubmitTimeout
 from zmqueue.testing import VirtualClient, VirtualCluster
 

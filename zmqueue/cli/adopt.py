@@ -23,8 +23,8 @@ from zmqueue.cli.common import (
 )
 from zmqueue.client.operating import Operator, find
 from zmqueue.core.amending import objection
+from zmqueue.core.answers import CopyReply
 from zmqueue.core.changes import BucketAdopted
-from zmqueue.core.packets import CopyReply
 from zmqueue.core.state import ClusterState, Member
 
 

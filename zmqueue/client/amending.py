@@ -14,8 +14,9 @@ from zmqueue.client.exchanges import Exchange, Exchanges
 from zmqueue.client.routing import Routing
 from zmqueue.client.surveys import SurveyCall
 from zmqueue.client.timers import Timers
+from zmqueue.core.answers import Code, Confirmed, NotPrimary, Refused, Reply
 from zmqueue.core.changes import Change
-from zmqueue.core.packets import Amend, Code, Confirmed, NotPrimary, Refused, Reply
+from zmqueue.core.requests import Amend
 from zmqueue.core.state import ClusterState
 from zmqueue.errors import ClusterUnreachable, NoAnswer, refusal
 from zmqueue.errors import Refused as RefusedError

@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar
 
 from msgspec.structs import replace
 
+from zmqueue.core.answers import Answer, Reply
 from zmqueue.core.ids import token_of
 from zmqueue.core.operations import NO_OPTIONS, Held, Options, Settle, State, Submission, place_of_key
-from zmqueue.core.packets import Answer, Reply
 from zmqueue.errors import (
     ClusterUnreachable,
     NoAnswer,

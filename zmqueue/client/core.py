@@ -28,8 +28,10 @@ from zmqueue.client.surveys import SurveyCall, Surveys
 from zmqueue.client.telling import TellCall
 from zmqueue.client.timers import Action, Timers
 from zmqueue.client.wishing import WishCall
+from zmqueue.core.answers import Alive, Hint, Reply, StateReply
 from zmqueue.core.ids import bucket_of
-from zmqueue.core.packets import Alive, Envelope, Heartbeat, Hint, Reply, Request, StateReply
+from zmqueue.core.packets import Envelope, Heartbeat
+from zmqueue.core.requests import Request
 from zmqueue.errors import Closed
 
 _REPLIES = Reply.__args__

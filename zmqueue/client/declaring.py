@@ -15,8 +15,8 @@ from zmqueue.client.surveys import SurveyCall
 from zmqueue.core import policies
 from zmqueue.core.amending import holds
 from zmqueue.core.changes import Change, QueueDeclared, QueueRemoved
-from zmqueue.core.packets import GetMembers, Request
 from zmqueue.core.policies import Policy
+from zmqueue.core.requests import GetMembers, Request
 from zmqueue.core.state import ClusterState
 from zmqueue.errors import NoAnswer, Refused
 

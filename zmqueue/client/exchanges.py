@@ -12,7 +12,8 @@ from collections import OrderedDict
 
 from zmqueue.client import limits
 from zmqueue.client.timers import Timers
-from zmqueue.core.packets import Hint, Reply, Request
+from zmqueue.core.answers import Hint, Reply
+from zmqueue.core.requests import Request
 
 
 class Exchange(ABC):

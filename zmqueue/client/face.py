@@ -48,10 +48,10 @@ from zmqueue.client.together import SettleManyCall
 from zmqueue.client.transport import Transport
 from zmqueue.client.views import MembersView, QueueView, members_view, queues_view
 from zmqueue.core import letters
+from zmqueue.core.answers import MembersReply, QueuesReply
 from zmqueue.core.ids import PLACES, RANDOM_BYTES, make_id, parse_token, token_of
 from zmqueue.core.names import QUEUE_NAME_RULE, is_queue_name
 from zmqueue.core.operations import NO_OPTIONS, Options, Settle, State, place_of_key
-from zmqueue.core.packets import MembersReply, QueuesReply
 from zmqueue.core.schedules import SALT_BYTES, Entry
 from zmqueue.errors import Closed, SubmitManyFailed, SubmitTimeout, ZmqueueError
 

@@ -14,11 +14,12 @@ from typing import Any
 from zmqueue.client import arguments, limits, payloads
 from zmqueue.client.calls import Call, Item
 from zmqueue.client.lanes import Lane
-from zmqueue.core import packets
+from zmqueue.core import answers
+from zmqueue.core.answers import FoundMessage, Reply
 from zmqueue.core.ids import bucket_of, drawn_at, parse_token, token_of
 from zmqueue.core.operations import State
-from zmqueue.core.packets import Find, FoundMessage, Reply, Request
 from zmqueue.core.records import Fate
+from zmqueue.core.requests import Find, Request
 from zmqueue.errors import ClusterUnreachable, NoAnswer, Refused
 
 Moment = datetime | float
@@ -120,7 +121,7 @@ class Search:
         return Find(request, place.bucket, self.queue, self.states, self.since, self.before, self.headers, place.after,
                     limit, self.payloads, place.ids)
 
-    def took(self, pages: Sequence[tuple[_Place, packets.Found]]) -> list[FoundMessage]:
+    def took(self, pages: Sequence[tuple[_Place, answers.Found]]) -> list[FoundMessage]:
         """What these pages hold; the search goes on behind them."""
         assert self._places is not None
         messages = [message for _, page in pages for message in page.messages]
@@ -175,7 +176,7 @@ class FindItem(Item):
 
     def accept(self, reply: Reply) -> None:
         self.done = True
-        if isinstance(reply, packets.Found):
+        if isinstance(reply, answers.Found):
             self.call.page(self.place, reply)
 
     def refuse(self, error: Refused, now: float) -> bool:
@@ -184,7 +185,7 @@ class FindItem(Item):
         return True
 
 
-class FindCall(Call[list[tuple[_Place, packets.Found]]]):
+class FindCall(Call[list[tuple[_Place, answers.Found]]]):
     """The next page of some buckets."""
 
     __slots__ = ("items", "pages", "search")
@@ -193,7 +194,7 @@ class FindCall(Call[list[tuple[_Place, packets.Found]]]):
         super().__init__(deadline, notify)
         self.search = search
         self.items: list[FindItem] = []
-        self.pages: list[tuple[_Place, packets.Found]] = []
+        self.pages: list[tuple[_Place, answers.Found]] = []
 
     def begin(self, buckets: int) -> list[FindItem]:
         """The items that are to be sent; none where all is found."""
@@ -202,7 +203,7 @@ class FindCall(Call[list[tuple[_Place, packets.Found]]]):
             self.finish([])
         return self.items
 
-    def page(self, place: _Place, found: packets.Found) -> None:
+    def page(self, place: _Place, found: answers.Found) -> None:
         """One of them is answered; with the last one the call ends."""
         self.pages.append((place, found))
         if len(self.pages) == len(self.items):

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from zmqueue.client import limits
 from zmqueue.client.calls import AskItem, Item, LeaseItem, SubmitItem
-from zmqueue.core.packets import Ask, Confirmed, Extend, GiveBack, Reply, Request, Settling, Submit
+from zmqueue.core.answers import Confirmed, Reply
+from zmqueue.core.requests import Ask, Extend, GiveBack, Request, Settling, Submit
 
 
 class Lane(ABC):

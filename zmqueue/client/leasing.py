@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from zmqueue.client import limits
 from zmqueue.client.calls import Call
 from zmqueue.client.exchanges import Exchange
+from zmqueue.core.answers import Code, Grant, Granted, NotPrimary, Refused, Reply
 from zmqueue.core.ids import token_of
-from zmqueue.core.packets import Code, Grant, Granted, Lease, NotPrimary, Refused, Reply
+from zmqueue.core.requests import Lease
 from zmqueue.errors import Closed, ClusterUnreachable, ZmqueueError, refusal
 
 if TYPE_CHECKING:

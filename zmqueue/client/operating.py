@@ -9,8 +9,8 @@ from zmqueue.client.amending import AmendCall
 from zmqueue.client.client import Client
 from zmqueue.client.errands import Errand
 from zmqueue.client.surveys import CopiesCall, Replies, SurveyCall
+from zmqueue.core.answers import CopyReply, MembersReply
 from zmqueue.core.changes import Change
-from zmqueue.core.packets import CopyReply, MembersReply
 from zmqueue.core.state import ClusterState, Member
 from zmqueue.errors import NotAllowed
 

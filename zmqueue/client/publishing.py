@@ -11,10 +11,11 @@ from zmqueue.client.calls import Call, Draft, Item
 from zmqueue.client.declaring import Decide
 from zmqueue.client.lanes import Lane
 from zmqueue.core import topics
+from zmqueue.core.answers import Confirmed, Reply
 from zmqueue.core.ids import token_of
 from zmqueue.core.operations import Options, Submission
-from zmqueue.core.packets import Confirmed, Publish, Reply, Request
 from zmqueue.core.policies import DEFAULT, Policy
+from zmqueue.core.requests import Publish, Request
 from zmqueue.errors import ClusterUnreachable, Refused, SubmitTimeout, ZmqueueError
 
 

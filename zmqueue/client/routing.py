@@ -16,7 +16,9 @@ import msgspec
 from zmqueue.client import limits
 from zmqueue.client.exchanges import Exchange, Exchanges
 from zmqueue.client.timers import Timers
-from zmqueue.core.packets import GetState, Heartbeat, Reply, StateReply
+from zmqueue.core.answers import Reply, StateReply
+from zmqueue.core.packets import Heartbeat
+from zmqueue.core.requests import GetState
 from zmqueue.core.state import ClusterState
 
 

@@ -18,7 +18,7 @@ from zmqueue.client.routing import Routing
 from zmqueue.client.streaming import FollowLane
 from zmqueue.client.timers import Timers
 from zmqueue.client.wishing import Wish, WishLane
-from zmqueue.core.packets import Answer, Code, Confirmed, Events, Found, NotPrimary, Refused, Reply
+from zmqueue.core.answers import Answer, Code, Confirmed, Events, Found, NotPrimary, Refused, Reply
 from zmqueue.errors import QueueFull, refusal
 
 WORTH_ANOTHER_TRY = frozenset({Code.NOT_ENOUGH_REPLICAS, Code.BUSY, Code.NOT_SERVING, Code.QUEUE_WAITS})

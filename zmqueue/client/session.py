@@ -19,9 +19,10 @@ from zmqueue.client.routing import Routing
 from zmqueue.client.sending import Sender
 from zmqueue.client.telling import TellCall, TellLane
 from zmqueue.client.timers import Timers
+from zmqueue.core.answers import Alive, Grant, Reply
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.operations import Held
-from zmqueue.core.packets import Alive, EndSession, Grant, Keepalive, Reply, Watch
+from zmqueue.core.requests import EndSession, Keepalive, Watch
 
 SESSION_BYTES = 16
 SESSION_MS = 5_000                                   # until the cluster's own setting is known

@@ -9,9 +9,10 @@ from typing import Any
 from zmqueue.client import limits, payloads
 from zmqueue.client.calls import Call, Item
 from zmqueue.client.lanes import Lane
+from zmqueue.core.answers import Events, Reply
 from zmqueue.core.ids import token_of
 from zmqueue.core.operations import State
-from zmqueue.core.packets import Events, Follow, Reply, Request
+from zmqueue.core.requests import Follow, Request
 from zmqueue.errors import ClusterUnreachable, Refused, RequestFailed, ResultTimeout
 
 

@@ -10,16 +10,8 @@ from zmqueue.client.calls import Call
 from zmqueue.client.exchanges import Exchange, Exchanges
 from zmqueue.client.routing import Routing
 from zmqueue.client.timers import Timers
-from zmqueue.core.packets import (
-    CopyReply,
-    GetCopy,
-    GetMembers,
-    GetQueues,
-    MembersReply,
-    QueuesReply,
-    Reply,
-    Request,
-)
+from zmqueue.core.answers import CopyReply, MembersReply, QueuesReply, Reply
+from zmqueue.core.requests import GetCopy, GetMembers, GetQueues, Request
 from zmqueue.core.state import ClusterState
 from zmqueue.errors import ClusterUnreachable, NoAnswer
 

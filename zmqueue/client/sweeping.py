@@ -18,9 +18,9 @@ from zmqueue.client.core import ClientCore
 from zmqueue.client.errands import Errand
 from zmqueue.client.finding import FindCall, Found, Moment, Search
 from zmqueue.client.wishing import Wish, WishCall
+from zmqueue.core.answers import FoundMessage
 from zmqueue.core.ids import token_of
 from zmqueue.core.operations import State
-from zmqueue.core.packets import FoundMessage
 from zmqueue.errors import Refused, UnknownToken, ZmqueueError
 
 T = TypeVar("T")

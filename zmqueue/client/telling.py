@@ -14,8 +14,9 @@ from typing import Any
 
 from zmqueue.client.calls import Call, Item
 from zmqueue.client.lanes import Lane
+from zmqueue.core.answers import Reply
 from zmqueue.core.operations import Held
-from zmqueue.core.packets import Progress, Reply, Request
+from zmqueue.core.requests import Progress, Request
 from zmqueue.errors import ClusterUnreachable, NoAnswer, Refused, ZmqueueError
 
 

@@ -23,7 +23,8 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from zmqueue.client.core import ClientCore
-from zmqueue.core.packets import BadFrame, Heartbeat, Request, decode, decode_all, decode_envelope, encode
+from zmqueue.core.packets import BadFrame, Heartbeat, decode, decode_all, decode_envelope, encode
+from zmqueue.core.requests import Request
 
 log = logging.getLogger("zmqueue.client")
 

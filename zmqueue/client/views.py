@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from zmqueue.client.queues import QueuePolicy
-from zmqueue.core.packets import MembersReply, QueuesReply
+from zmqueue.core.answers import MembersReply, QueuesReply
 from zmqueue.core.rates import WINDOW_S
 from zmqueue.core.state import ClusterState, Member
 

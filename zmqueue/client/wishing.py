@@ -13,7 +13,8 @@ from typing import Any
 
 from zmqueue.client.calls import Call, Item
 from zmqueue.client.lanes import Lane
-from zmqueue.core.packets import Cancel, Erase, Purge, Reply, Request, Requeue
+from zmqueue.core.answers import Reply
+from zmqueue.core.requests import Cancel, Erase, Purge, Request, Requeue
 from zmqueue.errors import ClusterUnreachable, NoAnswer, Refused, ZmqueueError
 
 WHATEVER = -1

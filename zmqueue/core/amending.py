@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from zmqueue.core import policies, schedules
+from zmqueue.core.answers import Code, Confirmed, Refused
 from zmqueue.core.changes import (
     ZONE_CHARACTERS_MAX,
     BucketAdopted,
@@ -24,7 +25,7 @@ from zmqueue.core.changes import (
 )
 from zmqueue.core.effects import Effects
 from zmqueue.core.names import QUEUE_NAME_CHARACTERS_MAX, QUEUE_NAME_RULE, is_queue_name
-from zmqueue.core.packets import Amend, Code, Confirmed, Refused
+from zmqueue.core.requests import Amend
 from zmqueue.core.state import WEIGHT_MAX, ClusterState, Member, Status
 
 REPEAT_EVERY = 0.2

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from zmqueue.core.packets import Answer, Ask
+from zmqueue.core.answers import Answer
 from zmqueue.core.parking import Parking, kept
 from zmqueue.core.records import Record
+from zmqueue.core.requests import Ask
 
 
 class Questions(Parking[Ask]):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from zmqueue.core.answers import Code
 from zmqueue.core.choosing import GENERATION, bytes_of, parcel_fault
 from zmqueue.core.office import Office, Refusal
 from zmqueue.core.operations import How, Settle
-from zmqueue.core.packets import Code
 
 Faults = dict[int, tuple[int, str]]
 """By the settle's index in the request: (code, text)."""

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zmqueue.core import letters
+from zmqueue.core.answers import Code
 from zmqueue.core.ids import ID_BYTES, drawn_at, is_id, place_of, places_of
 from zmqueue.core.keys import PRIORITY_MAX
 from zmqueue.core.limits import Limits
 from zmqueue.core.names import QUEUE_NAME, QUEUE_NAME_RULE
 from zmqueue.core.office import Refusal
 from zmqueue.core.operations import AS_QUEUE_SAYS, Held, How, Settle, State, Submission
-from zmqueue.core.packets import Cancel, Code, Erase, Find, Purge, Requeue
+from zmqueue.core.requests import Cancel, Erase, Find, Purge, Requeue
 from zmqueue.core.state import Agreed
 
 Fault = tuple[int, int, str]
-"""(index in the request, code, text): one message of a batch that is refused, as in `packets.Confirmed`."""
+"""(index in the request, code, text): one message of a batch that is refused, as in `answers.Confirmed`."""
 
 _FOUND_STATES = frozenset(range(State.DELAYED, State.EXPIRED + 1))
 MOMENT_MAX = (1 << 48) - 1

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from zmqueue.core.ageing import place_of
+from zmqueue.core.answers import Code
 from zmqueue.core.checks import Fault, check_queue, submission_fault
 from zmqueue.core.ids import ID_BYTES, bucket_of, is_id, places_of
 from zmqueue.core.joins import PARTS_MAX
 from zmqueue.core.office import Office, Refusal
 from zmqueue.core.operations import NO_OPTIONS, Options, Parcel, Scope, Submission
-from zmqueue.core.packets import Code, Submit
 from zmqueue.core.policies import Policy, problem_of
+from zmqueue.core.requests import Submit
 
 GENERATION = 3
 """The generation of the formats from which on a message may have options."""

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from zmqueue.core.answers import Code
 from zmqueue.core.carrying import faults_of, parcels_bytes
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.operations import AS_QUEUE_SAYS, Extended, Held, How, Returned, Rules, Settle, Settled, Why
-from zmqueue.core.packets import Code, Extend, GiveBack, Settling
 from zmqueue.core.policies import delay_ms
 from zmqueue.core.records import Special
+from zmqueue.core.requests import Extend, GiveBack, Settling
 
 _UNKNOWN = "no such message is known here: it was never accepted, or is forgotten"
 

@@ -14,6 +14,7 @@ import msgspec
 
 from zmqueue.core.agreement import Agreement, OldDisk, Superseded
 from zmqueue.core.amending import Amending
+from zmqueue.core.answers import Code, CopyReply, MembersReply, NotPrimary, Refused, StateReply
 from zmqueue.core.ballots import Accept, Accepted, Hello, Join, Nack, Prepare, Promise, StateIs, Want
 from zmqueue.core.changes import ScheduleDeclared
 from zmqueue.core.copies import Copies
@@ -27,30 +28,21 @@ from zmqueue.core.limits import DEFAULT, Limits
 from zmqueue.core.packets import (
     Ack,
     Ahead,
-    Amend,
     Append,
-    Code,
-    CopyReply,
     Differs,
     Envelope,
     Forward,
-    GetCopy,
-    GetMembers,
-    GetState,
     Heartbeat,
     Lost,
-    MembersReply,
     Nak,
-    NotPrimary,
     Outdated,
     Packet,
-    Refused,
     Snap,
     SnapMore,
-    StateReply,
     Taken,
 )
 from zmqueue.core.replication import Replica, Replication, Role
+from zmqueue.core.requests import Amend, GetCopy, GetMembers, GetState
 from zmqueue.core.room import PLENTY, Room
 from zmqueue.core.schedules import NO_ALMANAC, Almanac, unreadable
 from zmqueue.core.scrub import Scrub

@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from zmqueue.core import keys, letters
+from zmqueue.core.answers import Found, FoundMessage
 from zmqueue.core.ids import drawn_at
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.operations import NO_OPTIONS, State
-from zmqueue.core.packets import Find, Found, FoundMessage
 from zmqueue.core.records import Record, Special, decode_record, head_of, submission_of
+from zmqueue.core.requests import Find
 from zmqueue.core.tables import RowMissing, Table, span
 
 if TYPE_CHECKING:

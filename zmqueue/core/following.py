@@ -6,9 +6,10 @@ the same order; none is told that a failover could take back.
 
 from __future__ import annotations
 
-from zmqueue.core.packets import Events, Follow
+from zmqueue.core.answers import Events
 from zmqueue.core.parking import Parking, kept
 from zmqueue.core.records import Record, Special
+from zmqueue.core.requests import Follow
 
 PAGE = 64
 """Events that are read at once: each may be large, so the bytes are looked at in between."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from zmqueue.core import checks
+from zmqueue.core.answers import Code, QueueDepth, QueuesReply
 from zmqueue.core.carrying import parcels_bytes
 from zmqueue.core.desk import Desk
 from zmqueue.core.effects import Effects
@@ -19,32 +20,28 @@ from zmqueue.core.leasing import Leasing
 from zmqueue.core.limits import DEFAULT, Limits
 from zmqueue.core.office import Office, Refusal
 from zmqueue.core.operations import State
-from zmqueue.core.packets import (
+from zmqueue.core.packets import Forward, Mail
+from zmqueue.core.quotas import Quotas
+from zmqueue.core.requests import (
     Ask,
     Cancel,
-    Code,
     EndSession,
     Erase,
     Extend,
     Find,
     Follow,
-    Forward,
     GetQueues,
     GiveBack,
     Keepalive,
     Lease,
-    Mail,
     Progress,
     Publish,
     Purge,
-    QueueDepth,
-    QueuesReply,
     Requeue,
     Settling,
     Submit,
     Watch,
 )
-from zmqueue.core.quotas import Quotas
 from zmqueue.core.state import ClusterState
 
 if TYPE_CHECKING:

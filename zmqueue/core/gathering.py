@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from zmqueue.core.answers import Alive, Confirmed, Grant, Granted
 from zmqueue.core.office import Office
 from zmqueue.core.operations import Held
-from zmqueue.core.packets import Alive, Confirmed, Grant, Granted
 from zmqueue.core.sessions import Session
 
 

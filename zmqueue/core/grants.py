@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import islice
 
 from zmqueue.core import letters
+from zmqueue.core.answers import Grant
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.operations import Leased, State
-from zmqueue.core.packets import Grant
 from zmqueue.core.records import Special
 from zmqueue.core.waiting import Waiter
 

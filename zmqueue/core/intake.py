@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from zmqueue.core.answers import Code, Confirmed
 from zmqueue.core.checks import Fault, age_fault, check_submit
 from zmqueue.core.choosing import Choice, bytes_of, choose, gives_options
 from zmqueue.core.ids import drawn_at
@@ -11,8 +12,8 @@ from zmqueue.core.joins import numbered
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.office import Refusal
 from zmqueue.core.operations import UNIQUE_PREFIX, Options, Submission, Submitted, messages_of, unique_lock
-from zmqueue.core.packets import Code, Confirmed, Submit
 from zmqueue.core.policies import Policy
+from zmqueue.core.requests import Submit
 from zmqueue.core.waiting import Answering
 
 

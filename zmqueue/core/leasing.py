@@ -11,23 +11,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from zmqueue.core import checks, letters
+from zmqueue.core.answers import Alive, Code, Confirmed, Grant, Granted, Hint
 from zmqueue.core.desk import Desk
 from zmqueue.core.gathering import Granting, Parting, Reassuring
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.office import Office, Refusal
 from zmqueue.core.operations import Held, Why
-from zmqueue.core.packets import (
-    Alive,
-    Code,
-    Confirmed,
-    EndSession,
-    Grant,
-    Granted,
-    Hint,
-    Keepalive,
-    Lease,
-    Watch,
-)
+from zmqueue.core.requests import EndSession, Keepalive, Lease, Watch
 from zmqueue.core.sessions import Session, Sessions
 from zmqueue.core.watchers import Watchers
 from zmqueue.core.wishes import check_generation

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from zmqueue.core.answers import Confirmed
 from zmqueue.core.checks import Fault
 from zmqueue.core.holdings import Holdings
 from zmqueue.core.machine import Machine
 from zmqueue.core.office import Office
 from zmqueue.core.operations import Held, Leased, Operation, State, messages_of
-from zmqueue.core.packets import Confirmed
 from zmqueue.core.records import Special
 from zmqueue.core.replication import Replica
 from zmqueue.core.waiting import Answering, Waiter, Waiting

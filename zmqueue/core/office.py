@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from zmqueue.core.answers import Code, NotPrimary, Refused, Reply
 from zmqueue.core.effects import Effects
 from zmqueue.core.limits import Limits
 from zmqueue.core.operations import Rule, Rules
-from zmqueue.core.packets import Code, NotPrimary, Refused, Reply
 from zmqueue.core.policies import DEFAULT, Policy
 from zmqueue.core.quotas import Quotas
 from zmqueue.core.rates import Rates

@@ -11,12 +11,13 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
+from zmqueue.core.answers import Code
 from zmqueue.core.deadlines import Deadlines
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.office import Refusal
 from zmqueue.core.operations import State
-from zmqueue.core.packets import Ask, Code, Follow
 from zmqueue.core.records import ERASED, Record, Special
+from zmqueue.core.requests import Ask, Follow
 
 Asked = TypeVar("Asked", Ask, Follow)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from zmqueue.core.answers import Code, Confirmed
 from zmqueue.core.checks import age_fault, submission_fault
 from zmqueue.core.choosing import GENERATION, bytes_of, completed, options_fault
 from zmqueue.core.ids import places_of
@@ -15,7 +16,7 @@ from zmqueue.core.intake import Intake
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.office import Refusal
 from zmqueue.core.operations import Batch, Published, messages_of, published_lock
-from zmqueue.core.packets import Code, Confirmed, Publish
+from zmqueue.core.requests import Publish
 from zmqueue.core.topics import COPY_PREFIX, bound, copy_id, topic_problem
 from zmqueue.core.waiting import Answering
 

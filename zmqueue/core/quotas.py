@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from zmqueue.core.answers import Code
 from zmqueue.core.operations import State
-from zmqueue.core.packets import Code
 from zmqueue.core.policies import Overflow, Policy
 from zmqueue.core.rates import WINDOW_S
 

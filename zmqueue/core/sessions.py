@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from zmqueue.core.answers import Code
 from zmqueue.core.limits import Limits
 from zmqueue.core.office import Refusal
-from zmqueue.core.packets import Code
 
 if TYPE_CHECKING:
     from zmqueue.core.gathering import Granting

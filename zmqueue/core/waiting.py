@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from zmqueue.core.answers import Alive, Answer, Confirmed, Refused
 from zmqueue.core.office import Office
-from zmqueue.core.packets import Alive, Answer, Confirmed, Refused
 
 if TYPE_CHECKING:
     from zmqueue.core.replication import Replica

@@ -6,11 +6,12 @@ nothing. Where the state forbids it, the answer says so, after a read barrier (R
 
 from __future__ import annotations
 
+from zmqueue.core.answers import Code
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.office import Refusal
 from zmqueue.core.operations import Cancelled, Erased, Operation, Progressed, Purged, Requeued, State
-from zmqueue.core.packets import Cancel, Code, Erase, Progress, Purge, Requeue
 from zmqueue.core.records import ERASED, Record, Special
+from zmqueue.core.requests import Cancel, Erase, Progress, Purge, Requeue
 
 Wish = Cancel | Requeue | Purge | Erase
 

@@ -21,19 +21,11 @@ from collections.abc import Callable
 import zmq
 
 from zmqueue.core.agreement import MustStop
+from zmqueue.core.answers import Code, Refused
 from zmqueue.core.effects import Effects, Note
 from zmqueue.core.engine import Engine, EngineConfig
 from zmqueue.core.host import ALARM, BRANCH
-from zmqueue.core.packets import (
-    BadFrame,
-    Code,
-    Envelope,
-    Heartbeat,
-    Refused,
-    decode,
-    decode_all,
-    decode_envelope,
-)
+from zmqueue.core.packets import BadFrame, Envelope, Heartbeat, decode, decode_all, decode_envelope
 from zmqueue.core.state import Status
 from zmqueue.core.tables import Damage
 from zmqueue.node.disk import DiskWatch

@@ -21,10 +21,12 @@ from zmqueue.client.streaming import FollowCall
 from zmqueue.client.sweeping import Course, Sweeps, Swept
 from zmqueue.client.telling import TellCall
 from zmqueue.client.wishing import Wish
+from zmqueue.core.answers import Reply
 from zmqueue.core.checks import ATTEMPTS_MAX
 from zmqueue.core.ids import RANDOM_BYTES, make_id, token_of
 from zmqueue.core.operations import Awaits, How, Kind, Options, Parcel, Settle, Submission
-from zmqueue.core.packets import Heartbeat, Packet, Reply, Request, decode, decode_envelope, encode
+from zmqueue.core.packets import Heartbeat, Packet, decode, decode_envelope, encode
+from zmqueue.core.requests import Request
 from zmqueue.core.schedules import Entry
 from zmqueue.errors import ZmqueueError
 from zmqueue.testing.clock import LocalClock

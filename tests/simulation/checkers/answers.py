@@ -13,21 +13,12 @@ from tests.simulation.checkers import Violation
 from tests.simulation.checkers.logs import Logs
 from tests.simulation.checkers.model import Life
 from tests.simulation.checkers.told import LEASE, RESULT, Told
+from zmqueue.core.answers import Answer, Code, Confirmed, Granted, Refused
 from zmqueue.core.effects import Address
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.operations import Operation, Requeued, State
-from zmqueue.core.packets import (
-    Answer,
-    Ask,
-    Code,
-    Confirmed,
-    Granted,
-    Lease,
-    Packet,
-    Refused,
-    Settling,
-    Submit,
-)
+from zmqueue.core.packets import Packet
+from zmqueue.core.requests import Ask, Lease, Settling, Submit
 from zmqueue.core.state import ClusterState
 from zmqueue.testing import Observer, VirtualClient, VirtualNode
 

@@ -11,10 +11,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from tests.simulation.checkers import Violation
+from zmqueue.core.answers import Confirmed, Events
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.operations import State
-from zmqueue.core.packets import Confirmed, Events, Follow, Packet, Progress
+from zmqueue.core.packets import Packet
 from zmqueue.core.records import Special
+from zmqueue.core.requests import Follow, Progress
 from zmqueue.testing import Observer, VirtualClient, VirtualCluster
 
 Lease = tuple[bytes, int]

@@ -18,7 +18,7 @@ from zmqueue.client.calls import AskCall, SubmitItem
 from zmqueue.client.core import ClientCore
 from zmqueue.client.leasing import Line, Subscription
 from zmqueue.client.routing import Routing
-from zmqueue.core.packets import Answer
+from zmqueue.core.answers import Answer
 
 
 def refusals_are_taken_for_confirmations(patch: pytest.MonkeyPatch) -> None:

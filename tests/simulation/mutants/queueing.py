@@ -9,6 +9,7 @@ from tests.simulation.checkers.ending import Ending
 from tests.simulation.checkers.logs import Logs
 from tests.simulation.mutants.planting import CRASHED, mutant, rewrite
 from zmqueue.core import intake
+from zmqueue.core.answers import Code, Confirmed, Refused
 from zmqueue.core.endings import Endings
 from zmqueue.core.grants import Grants
 from zmqueue.core.holdings import Holdings
@@ -16,7 +17,6 @@ from zmqueue.core.intake import Intake
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.machine import Machine
 from zmqueue.core.operations import Options, Settle, Settled, Submission
-from zmqueue.core.packets import Code, Confirmed, Refused
 from zmqueue.core.state import ClusterState
 from zmqueue.core.steps import Steps
 from zmqueue.core.waiting import Answering, Waiting

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from tests.core.counter import QUEUE, Counter
 from tests.simulation.checkers import Violation
 from zmqueue.core.operations import How, Options, Submission
-from zmqueue.core.packets import Submit
 from zmqueue.core.policies import Policy
 from zmqueue.core.replication import Role
+from zmqueue.core.requests import Submit
 
 RULES = "each ageing of waiting outweighs one priority (Q12)"
 AGEING_MS = 1_000

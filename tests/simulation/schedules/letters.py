@@ -16,7 +16,8 @@ from zmqueue.client.leasing import Holding
 from zmqueue.client.sweeping import Swept
 from zmqueue.client.wishing import Wish
 from zmqueue.core.operations import How, Operation, Requeued, State
-from zmqueue.core.packets import EndSession, Packet, Requeue
+from zmqueue.core.packets import Packet
+from zmqueue.core.requests import EndSession, Requeue
 from zmqueue.core.state import Agreed
 from zmqueue.errors import ZmqueueError
 from zmqueue.testing import Observer, VirtualClient, VirtualCluster, Weather

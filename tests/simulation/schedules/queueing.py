@@ -7,20 +7,10 @@ from collections.abc import Callable
 from tests.core.fakes import Node
 from tests.core.test_front import A, B, fill, held, lease, message
 from tests.simulation.checkers import Violation
+from zmqueue.core.answers import Answer, Code, Confirmed, Refused
 from zmqueue.core.operations import Held, How, Leased, Settle
-from zmqueue.core.packets import (
-    Answer,
-    Ask,
-    Code,
-    Confirmed,
-    EndSession,
-    Keepalive,
-    Lease,
-    Refused,
-    Settling,
-    Submit,
-)
 from zmqueue.core.replication import Role
+from zmqueue.core.requests import Ask, EndSession, Keepalive, Lease, Settling, Submit
 
 LONG = 3_600_000
 """A lease of an hour, ms: what ends sooner was not ended by the clock."""
