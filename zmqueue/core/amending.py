@@ -6,7 +6,7 @@ on its disk shows the outcome. What can be wrong with it is told in words, from 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from zmqueue.core import policies, schedules
@@ -44,6 +44,15 @@ class _Waiting:
     packet: Amend
     until: float
     asked_at: float = field(default=float("-inf"))
+
+
+def beyond_us(change: Change, behind: Sequence[str], almanac: schedules.Almanac) -> str:
+    """Why a change may not even be asked for: `behind` lists the members that could not read it, and this node may not
+    know the calendar that a schedule needs; "": it may."""
+    if behind:
+        return (f"{', '.join(behind)} runs a version that does not know this change, or is away and may come back as "
+                "one: upgrade every node first")
+    return schedules.unreadable(change.entry, almanac) if isinstance(change, ScheduleDeclared) else ""
 
 
 class Amending:

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 import msgspec
 
 from zmqueue.core.agreement import Agreement, OldDisk, Superseded
-from zmqueue.core.amending import Amending
-from zmqueue.core.answers import Code, CopyReply, MembersReply, NotPrimary, Refused, StateReply
+from zmqueue.core.amending import Amending, beyond_us
+from zmqueue.core.answers import Code, NotPrimary, Refused
 from zmqueue.core.ballots import Accept, Accepted, Hello, Join, Nack, Prepare, Promise, StateIs, Want
-from zmqueue.core.changes import ScheduleDeclared
 from zmqueue.core.copies import Copies
-from zmqueue.core.damage import Tally
 from zmqueue.core.effects import Effects
 from zmqueue.core.front import Front, Handled
 from zmqueue.core.generations import GENERATION
 from zmqueue.core.hashing import hash64
 from zmqueue.core.host import Host
+from zmqueue.core.inquiries import copy_reply, members_reply, state_reply
 from zmqueue.core.limits import DEFAULT, Limits
 from zmqueue.core.packets import (
     Ack,
@@ -44,7 +43,7 @@ from zmqueue.core.packets import (
 from zmqueue.core.replication import Replica, Replication, Role
 from zmqueue.core.requests import Amend, GetCopy, GetMembers, GetState
 from zmqueue.core.room import PLENTY, Room
-from zmqueue.core.schedules import NO_ALMANAC, Almanac, unreadable
+from zmqueue.core.schedules import NO_ALMANAC, Almanac
 from zmqueue.core.scrub import Scrub
 from zmqueue.core.standing import MajorityWatch, survey
 from zmqueue.core.state import Agreed, ClusterState, Status
@@ -308,48 +307,23 @@ class Engine:
         """A message from a client arrived; `admit` has seen to it that it speaks to this cluster."""
         self._now = now
         for packet in packets:
-            if isinstance(packet, GetState):
-                self._tell_state(client, packet, wall)
-            elif self.front is None or self.state is None:
+            state = self.state
+            if state is not None and isinstance(packet, GetState):
+                self.effects.send(client, state_reply(packet, state, wall))
+            elif self.front is None or state is None:
                 request = getattr(packet, "request", 0)
                 self.effects.send(client, Refused(request, Code.NOT_SERVING, _NO_CLUSTER))
             elif isinstance(packet, GetMembers):
-                self._tell_members(client, packet, self.state, now)
+                self.effects.send(client, members_reply(
+                    packet, state, self.host, self._active, survey(state, self.detector, self._active, now),
+                    sorted(self.detector.suspects(now)), number=self.agreement.number or 0,
+                    disk_short=self._room.short))
             elif isinstance(packet, GetCopy):
-                self._tell_copy(client, packet, self.state)
+                self.effects.send(client, copy_reply(packet, state, self.replicas.get(packet.bucket)))
             elif isinstance(packet, Amend):
                 self._amend(client, packet, now)
             elif isinstance(packet, _FOR_FRONT):
                 self.front.handle(client, packet, now, wall)
-
-    def _tell_state(self, client: bytes, packet: GetState, wall: int) -> None:
-        state = self.state
-        if state is None:
-            self.effects.send(client, Refused(packet.request, Code.NOT_SERVING, _NO_CLUSTER))
-            return
-        data = b"" if packet.epoch >= state.epoch else state.to_bytes()
-        self.effects.send(client, StateReply(packet.request, state.epoch, data, wall))
-
-    def _tell_members(self, client: bytes, packet: GetMembers, state: ClusterState, now: float) -> None:
-        catching_up = tuple((replica.bucket, number) for replica in self._active if replica.role is Role.PRIMARY
-                            for number in replica.facts().catching_up)
-        found = survey(state, self.detector, self._active, now)
-        tally = Tally() if self.host is None else self.host.marks.tally
-        self.effects.send(client, MembersReply(
-            packet.request, state.epoch, found.majority, tuple(sorted(self.detector.suspects(now))), catching_up,
-            tally.corrupt, tally.repaired, disk_short=self._room.short, number=self.agreement.number or 0,
-            missing=found.missing, halted=found.halted,
-            damaged=() if self.host is None else tuple(self.host.marks.buckets)))
-
-    def _tell_copy(self, client: bytes, packet: GetCopy, state: ClusterState) -> None:
-        replica = self.replicas.get(packet.bucket)
-        if replica is None:
-            self.effects.send(client, Refused(packet.request, Code.BAD_REQUEST, f"there is no bucket {packet.bucket}"))
-            return
-        copy = replica.copy
-        self.effects.send(client, CopyReply(
-            packet.request, state.epoch, packet.bucket, copy.generation if copy.number else 0, copy.commit, copy.end,
-            copy.log.term_at(copy.end) or 0, copy.machine.unfinished(), replica.mending.damaged))
 
     def _amend(self, client: bytes, packet: Amend, now: float) -> None:
         if self.state is None or self.shown_epoch != self.state.epoch:
@@ -357,13 +331,7 @@ class Engine:
             self.effects.send(client, Refused(packet.request, Code.NOT_SERVING, _NO_CLUSTER))
             return
         behind = self.agreement.generations.behind(self.state, packet.change)
-        if behind:
-            text = (f"{', '.join(behind)} runs a version that does not know this change, or is away and may come back "
-                    "as one: upgrade every node first")
-            self.effects.send(client, Refused(packet.request, Code.NOT_ALLOWED, text))
-            return
-        if isinstance(packet.change, ScheduleDeclared) and (
-                why := unreadable(packet.change.entry, self.config.almanac)):
+        if why := beyond_us(packet.change, behind, self.config.almanac):
             self.effects.send(client, Refused(packet.request, Code.NOT_ALLOWED, why))
             return
         self._amending.begin(client, packet, self.state, now)
