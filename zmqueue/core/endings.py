@@ -7,6 +7,7 @@ number in the same way is done. An older lease is refused, so a worker that was 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -37,7 +38,7 @@ class Endings:
         """End leases with a result or an error. `size`: the bytes that it holds in memory until it is answered."""
         ledger = self._ledger
         if seq := ledger.locked_until([settle.id for settle in packet.settles]):
-            ledger.waiting.add(_Again(self, client, packet, size), now, seq=seq)
+            ledger.again(client, packet.request, seq, partial(self.settle, client, packet, size), now)
             return
         accepted, late = packet.settles, dict[int, tuple[int, str] | None](faults_of(packet.settles, self._office))
         for index, settle in enumerate(packet.settles):
@@ -98,7 +99,7 @@ class Endings:
         """Let leases last `lease_ms` from now."""
         ledger = self._ledger
         if seq := ledger.locked_until([message_id for message_id, _ in packet.leases]):
-            ledger.waiting.add(_Again(self, client, packet, lease_ms), now, seq=seq)
+            ledger.again(client, packet.request, seq, partial(self.extend, client, packet, lease_ms), now)
             return
         kept = [lease for lease in packet.leases if ledger.holds(lease)]
         faults = [(index, *self._gone(lease)) for index, lease in enumerate(packet.leases) if not ledger.holds(lease)]
@@ -108,14 +109,10 @@ class Endings:
         """Return leases that were not begun. For one that does not stand nothing needs doing."""
         ledger = self._ledger
         if seq := ledger.locked_until([message_id for message_id, _ in packet.leases]):
-            ledger.waiting.add(_Again(self, client, packet), now, seq=seq)
+            ledger.again(client, packet.request, seq, partial(self.give_back, client, packet), now)
             return
         held = [lease for lease in packet.leases if ledger.holds(lease)]
         ledger.confirm(client, packet.request, (), self.take_back(held, Why.GIVEN_BACK, now), now)
-
-    def overtaken(self, client: bytes, request: int) -> None:
-        """The term ended while a request waited for its messages to be unlocked."""
-        self._office.not_primary(client, request, unknown=True)
 
     # --- leases that stand and are not locked ---
 
@@ -145,27 +142,3 @@ class Endings:
             if holding is not None and message_id not in self._ledger.locks:
                 held.append((message_id, holding.fencing))
         return held
-
-
-class _Again:
-    """A request that met a locked message: judged when that is unlocked. `more`: what goes with the request."""
-
-    __slots__ = ("_client", "_endings", "_more", "_packet")
-
-    def __init__(self, endings: Endings, client: bytes, packet: Settling | Extend | GiveBack, more: int = 0) -> None:
-        self._endings = endings
-        self._client = client
-        self._packet = packet
-        self._more = more
-
-    def done(self, now: float) -> None:
-        match self._packet:
-            case Settling():
-                self._endings.settle(self._client, self._packet, self._more, now)
-            case Extend():
-                self._endings.extend(self._client, self._packet, self._more, now)
-            case GiveBack():
-                self._endings.give_back(self._client, self._packet, now)
-
-    def failed(self) -> None:
-        self._endings.overtaken(self._client, self._packet.request)

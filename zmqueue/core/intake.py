@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec.structs import replace
 
 from zmqueue.core.answers import Code, Confirmed
@@ -67,7 +69,7 @@ class Intake:
         if choice:
             keyed = self._keyed(packet.queue, messages, choice)
             if locked := ledger.locked_until(tuple(keyed.values())):
-                ledger.waiting.add(_Again(self, client, packet), now, seq=locked)
+                ledger.again(client, packet.request, locked, partial(self.submit, client, packet), now)
                 return
             messages = self._without_known(packet, messages, keyed, known, now)
         policy, retry = office.policy(packet.queue), 0
@@ -108,14 +110,6 @@ class Intake:
             known[:] = [(place, holder) for place, holder in known if holder not in refused]
             faults.extend((place, room.code, room.text) for place in places)
         return messages[:room.messages], room.retry_ms
-
-    def overtaken(self, client: bytes, request: int) -> None:
-        """The term ended while a submit waited for another one with the same key."""
-        self._office.not_primary(client, request, unknown=True)
-
-    def refused(self, client: bytes, request: int, refusal: Refusal) -> None:
-        """It was not taken when it was judged again."""
-        self._office.refuse(client, request, refusal.code, refusal.text)
 
     def _keyed(self, queue: str, messages: tuple[Submission, ...], choice: Choice) -> dict[bytes, bytes]:
         """By id, what stands among the locks for the `unique` keys of messages."""
@@ -213,23 +207,3 @@ class Intake:
         """What is due already need not be delayed and ripen."""
         wall = self._office.wall
         return tuple(replace(message, due=0) if 0 < message.due <= wall else message for message in messages)
-
-
-class _Again:
-    """A submit that met a `unique` key whose holder is not committed yet: judged when that is applied."""
-
-    __slots__ = ("_client", "_intake", "_packet")
-
-    def __init__(self, intake: Intake, client: bytes, packet: Submit) -> None:
-        self._intake = intake
-        self._client = client
-        self._packet = packet
-
-    def done(self, now: float) -> None:
-        try:
-            self._intake.submit(self._client, self._packet, now)
-        except Refusal as refusal:
-            self._intake.refused(self._client, self._packet.request, refusal)
-
-    def failed(self) -> None:
-        self._intake.overtaken(self._client, self._packet.request)

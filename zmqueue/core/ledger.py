@@ -6,7 +6,7 @@ new primary rebuilds everything here from the rows and the tail of its log. It i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from zmqueue.core.answers import Confirmed
 from zmqueue.core.checks import Fault
@@ -16,7 +16,7 @@ from zmqueue.core.office import Office
 from zmqueue.core.operations import Held, Leased, Operation, State, messages_of
 from zmqueue.core.records import Special
 from zmqueue.core.replication import Replica
-from zmqueue.core.waiting import Answering, Waiter, Waiting
+from zmqueue.core.waiting import Again, Answering, Waiter, Waiting
 
 
 class Ledger:
@@ -94,6 +94,10 @@ class Ledger:
         rid = self.replica.barrier() if faults else None
         answer = Answering(self.office, client, Confirmed(request, tuple(faults)), size)
         self.waiting.add(answer, now, seq=seq, rid=rid)
+
+    def again(self, client: bytes, request: int, seq: int, judge: Callable[[float], None], now: float) -> None:
+        """Judge a request anew when entry `seq` is applied, which names something of it."""
+        self.waiting.add(Again(self.office, client, request, judge), now, seq=seq)
 
     def after_barrier(self, waiter: Waiter, now: float) -> None:
         """Let `waiter` go on when what was seen here is known not to be a deposed primary's view (R10)."""

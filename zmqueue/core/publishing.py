@@ -6,6 +6,8 @@ that there are copies, whatever is bound by then, and makes none. Who is bound i
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec.structs import replace
 
 from zmqueue.core.answers import Code, Confirmed
@@ -37,7 +39,7 @@ class Publishing:
         ledger, office, message = self._ledger, self._office, packet.message
         self._check(packet)
         if seq := ledger.locked_until((published_lock(message.id),)):
-            ledger.waiting.add(_Again(self, client, packet), now, seq=seq)
+            ledger.again(client, packet.request, seq, partial(self.publish, client, packet), now)
             return
         size = len(message.payload)
         if copies := ledger.machine.beginning_with(message.id[:COPY_PREFIX]):
@@ -61,17 +63,6 @@ class Publishing:
         operation = Published(ledger.replica.at(now), message.id, tuple(batches))
         seq = ledger.append(operation, messages_of(operation), now)
         self._confirm(client, packet, [batch.messages[0].id for batch in batches], seq, now, size)
-
-    def again(self, client: bytes, packet: Publish, now: float) -> None:
-        """What a repeat waited for is committed."""
-        try:
-            self.publish(client, packet, now)
-        except Refusal as refusal:
-            self._office.refuse(client, packet.request, refusal.code, refusal.text)
-
-    def overtaken(self, client: bytes, request: int) -> None:
-        """The term ended while a repeat waited."""
-        self._office.not_primary(client, request, unknown=True)
 
     def _check(self, packet: Publish) -> None:
         office, message, bucket = self._office, packet.message, self._ledger.bucket
@@ -103,20 +94,3 @@ class Publishing:
         known = tuple((0, message_id) for message_id in copies)
         answer = Answering(self._office, client, Confirmed(packet.request, (), known), size)
         ledger.waiting.add(answer, now, seq=seq, rid=None if copies else ledger.replica.barrier(), enough=True)
-
-
-class _Again:
-    """A repeat that met its first, which is not committed yet."""
-
-    __slots__ = ("_client", "_packet", "_publishing")
-
-    def __init__(self, publishing: Publishing, client: bytes, packet: Publish) -> None:
-        self._publishing = publishing
-        self._client = client
-        self._packet = packet
-
-    def done(self, now: float) -> None:
-        self._publishing.again(self._client, self._packet, now)
-
-    def failed(self) -> None:
-        self._publishing.overtaken(self._client, self._packet.request)

@@ -8,10 +8,11 @@ never refused. When the term ends, all are told that nobody knows (Q6).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from zmqueue.core.answers import Alive, Answer, Confirmed, Refused
-from zmqueue.core.office import Office
+from zmqueue.core.office import Office, Refusal
 
 if TYPE_CHECKING:
     from zmqueue.core.replication import Replica
@@ -49,6 +50,28 @@ class Answering:
     def failed(self) -> None:
         self._office.pending_bytes -= self._size
         self._office.not_primary(self._client, self._packet.request, unknown=True)
+
+
+class Again:
+    """A request that met something locked (R9): judged anew, as a whole, when that is unlocked."""
+
+    __slots__ = ("_client", "_judge", "_office", "_request")
+
+    def __init__(self, office: Office, client: bytes, request: int, judge: Callable[[float], None]) -> None:
+        """`judge` is given the time, and may raise Refusal."""
+        self._office = office
+        self._client = client
+        self._request = request
+        self._judge = judge
+
+    def done(self, now: float) -> None:
+        try:
+            self._judge(now)
+        except Refusal as refusal:
+            self._office.refuse(self._client, self._request, refusal.code, refusal.text)
+
+    def failed(self) -> None:
+        self._office.not_primary(self._client, self._request, unknown=True)
 
 
 class Waiting:

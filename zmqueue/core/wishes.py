@@ -6,6 +6,8 @@ nothing. Where the state forbids it, the answer says so, after a read barrier (R
 
 from __future__ import annotations
 
+from functools import partial
+
 from zmqueue.core.answers import Code
 from zmqueue.core.ledger import Ledger
 from zmqueue.core.office import Refusal
@@ -33,7 +35,7 @@ class Wishes:
         check_generation(self._office.settings.generation)
         ledger = self._ledger
         if seq := ledger.locked_until(packet.ids):
-            ledger.waiting.add(_Again(self, client, packet), now, seq=seq)
+            ledger.again(client, packet.request, seq, partial(self.wish, client, packet), now)
             return
         wanted, faults = [], []
         for index, message_id in enumerate(packet.ids):
@@ -65,7 +67,7 @@ class Wishes:
         check_generation(self._office.settings.generation)
         ledger, limits = self._ledger, self._office.limits
         if seq := ledger.locked_until((packet.id,)):
-            ledger.waiting.add(_Again(self, client, packet), now, seq=seq)
+            ledger.again(client, packet.request, seq, partial(self.progress, client, packet), now)
             return
         record = ledger.machine.touched(packet.id)
         if record is None or not ledger.holds((packet.id, packet.fencing)):
@@ -85,20 +87,6 @@ class Wishes:
             operation = Progressed(ledger.replica.at(now), packet.id, packet.fencing, events)
             seq = ledger.append(operation, (packet.id,), now)
         ledger.confirm(client, packet.request, (), seq, now)
-
-    def again(self, client: bytes, packet: Wish | Progress, now: float) -> None:
-        """What was locked is unlocked."""
-        try:
-            if isinstance(packet, Progress):
-                self.progress(client, packet, now)
-            else:
-                self.wish(client, packet, now)
-        except Refusal as refusal:
-            self._office.refuse(client, packet.request, refusal.code, refusal.text)
-
-    def overtaken(self, client: bytes, request: int) -> None:
-        """The term ended while a request waited for its messages to be unlocked."""
-        self._office.not_primary(client, request, unknown=True)
 
 
 def check_generation(generation: int) -> None:
@@ -148,20 +136,3 @@ def _cannot(state: State, why: str) -> _Verdict:
     if state is State.MENDING:
         return Code.ENDED, "the dead letter is leased by somebody who looks at it: try again when that has ended"
     return Code.ENDED, f"the message is {state.name.lower()}: {why}"
-
-
-class _Again:
-    """A request that met a locked message: judged when that is unlocked."""
-
-    __slots__ = ("_client", "_packet", "_wishes")
-
-    def __init__(self, wishes: Wishes, client: bytes, packet: Wish | Progress) -> None:
-        self._wishes = wishes
-        self._client = client
-        self._packet = packet
-
-    def done(self, now: float) -> None:
-        self._wishes.again(self._client, self._packet, now)
-
-    def failed(self) -> None:
-        self._wishes.overtaken(self._client, self._packet.request)
