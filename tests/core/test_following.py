@@ -66,6 +66,12 @@ def refusal(reply: object) -> Code:
     return Code(reply.code)
 
 
+def refused(reply: object) -> Code:
+    assert isinstance(reply, Confirmed), reply
+    (_, code, _), = reply.refused
+    return Code(code)
+
+
 # --- telling ----------------------------------------------------------------------------------------------------------
 
 
@@ -106,7 +112,7 @@ def test_a_repeat_whose_first_is_not_committed_waits_for_it() -> None:
 def test_progress_out_of_order_is_refused() -> None:
     node = serving()
     grant = leased(node)
-    assert refusal(node.call(tell(node, grant, 2, b"b"))) is Code.BAD_REQUEST
+    assert refused(node.call(tell(node, grant, 2, b"b"))) is Code.BAD_REQUEST
     assert read(node, grant).count == 0
 
 
@@ -136,7 +142,7 @@ def test_a_message_has_a_limited_number_of_events() -> None:
     node = serving(events_max=3)
     grant = leased(node)
     node.call(tell(node, grant, 1, b"a", b"b"))
-    assert refusal(node.call(tell(node, grant, 3, b"c", b"d"))) is Code.BAD_REQUEST
+    assert refused(node.call(tell(node, grant, 3, b"c", b"d"))) is Code.BAD_REQUEST
     node.call(tell(node, grant, 3, b"c"))
     assert [index for index, _ in told(read(node, grant))] == [1, 2, 3]
 

@@ -70,7 +70,7 @@ def test_what_is_not_committed_yet_counts() -> None:
     assert [refused(replies[number]) for number in (1, 2, 3)] == [[], [], [(0, Code.QUEUE_FULL)]]
     node.replica.enter(Role.BACKUP, node.now)
     node.replica.enter(Role.PRIMARY, node.now)
-    assert node.front.desks[0].intake.taking("jobs") == 0, "a new term begins with the rows"
+    assert node.front.desks[0].ledger.arriving("jobs") == 0, "a new term begins with the rows"
 
 
 def test_the_hint_follows_how_fast_the_queue_is_worked_off() -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zmqueue.core.answers import Code
-from zmqueue.core.choosing import GENERATION, bytes_of, parcel_fault
+from zmqueue.core.checks import message_bytes
+from zmqueue.core.choosing import GENERATION, parcel_fault
 from zmqueue.core.office import Office, Refusal
 from zmqueue.core.operations import How, Settle
 
@@ -23,8 +24,7 @@ def parcels_bytes(settles: Sequence[Settle], office: Office) -> int:
     if not carried:
         return 0
     limits = office.limits
-    size = sum(len(parcel.message.payload) for parcel in carried)
-    size += bytes_of([parcel.options for parcel in carried if parcel.options is not None])
+    size = sum(message_bytes(parcel.message, parcel.options) for parcel in carried)
     if len(carried) > limits.parcels_max:
         raise Refusal(Code.BAD_REQUEST, f"{len(carried):,} messages are to be queued by one request to settle; the "
                                         f"limit is {limits.parcels_max:,} (limits.parcels_max): carry fewer")

@@ -15,7 +15,7 @@ from zmqueue.core.keys import PRIORITY_MAX
 from zmqueue.core.limits import Limits
 from zmqueue.core.names import QUEUE_NAME, QUEUE_NAME_RULE
 from zmqueue.core.office import Refusal
-from zmqueue.core.operations import AS_QUEUE_SAYS, Held, How, Settle, State, Submission
+from zmqueue.core.operations import AS_QUEUE_SAYS, Held, How, Options, Settle, State, Submission
 from zmqueue.core.requests import Cancel, Erase, Find, Purge, Requeue
 from zmqueue.core.state import Agreed
 
@@ -122,14 +122,31 @@ def check_submit(messages: Sequence[Submission], bucket: int, wall: int, setting
             fault = submission_fault(message, bucket, first, end, latest, largest, limits)
             if fault:
                 faults.append((index, *fault))
+    check_bytes(size, limits)
+    return size, faults
+
+
+def check_bytes(size: int, limits: Limits) -> None:
+    """Refuse more than one entry of the log may hold: it is sent, written and applied as a whole, in one frame."""
     if size > limits.submit_bytes_max:
         raise Refusal(Code.BAD_REQUEST, f"the messages have {size:,} bytes together; the limit for one request is "
                                         f"{limits.submit_bytes_max:,} (limits.submit_bytes_max): split it")
-    return size, faults
 
 
 def _headers_bytes(message: Submission) -> int:
     return sum(len(name.encode()) + len(value.encode()) for name, value in message.headers)
+
+
+def message_bytes(message: Submission, options: Options | None) -> int:
+    """What a message adds to the entry that it is in, about: payload, headers, and options with all parts of a join."""
+    return len(message.payload) + _headers_bytes(message) + (0 if options is None else options_bytes(options))
+
+
+def options_bytes(options: Options) -> int:
+    """The same for its options."""
+    size = 64 + len(options.group.encode()) + len(options.unique.encode())
+    parts = () if options.awaits is None else options.awaits.parts
+    return size + sum(64 + len(part.queue) + message_bytes(part.message, part.options) for part in parts)
 
 
 def submission_fault(message: Submission, bucket: int, first: int, end: int, latest: int, largest: int,

@@ -103,6 +103,9 @@ def _join_fault(message: Submission, options: Options, parts: Sequence[Parcel], 
     for number, part in enumerate(parts):
         if part.part or (part.options is not None and part.options.awaits is not None):
             return f"parts[{number}] is a join itself: let the last of its parts be one of this"
+        if part.options is not None and part.options.unique:
+            return (f"parts[{number}] has a unique key: where another message has it, the part is not stored, and the "
+                    "join would wait for ever")
         if fault := parcel_fault(part, office):
             return f"parts[{number}]: {fault[1]}"
     return ""
@@ -130,9 +133,3 @@ def parcel_fault(parcel: Parcel, office: Office) -> tuple[int, str] | None:
 
 
 _SCOPES = frozenset(Scope)
-
-
-def bytes_of(options: Sequence[Options]) -> int:
-    """What options add to the bytes of a request, about."""
-    return sum(64 + 4 * (len(each.group) + len(each.unique)) for each in options) + sum(
-        64 + len(part.message.payload) for each in options if each.awaits is not None for part in each.awaits.parts)

@@ -110,7 +110,6 @@ class Desk:
         self.serving = False
         self.ledger.close()
         self.grants.clear()
-        self.intake.clear()
         self.questions.clear()
         self.sending.close()
         self.reception.close()
@@ -140,7 +139,6 @@ class Desk:
         ids = messages_of(operation)
         self._office.rates.note(self.ledger.machine.tally.take(), now)
         self.ledger.unlock(seq, ids)
-        self.intake.applied(seq)
         match operation:
             case Leased():
                 self._leased(seq, operation, now)

@@ -38,7 +38,7 @@ class Endings:
         """End leases with a result or an error. `size`: the bytes that it holds in memory until it is answered."""
         ledger = self._ledger
         if seq := ledger.locked_until([settle.id for settle in packet.settles]):
-            ledger.again(client, packet.request, seq, partial(self.settle, client, packet, size), now)
+            ledger.again(client, packet.request, seq, partial(self.settle, client, packet, size), now, size)
             return
         accepted, late = packet.settles, dict[int, tuple[int, str] | None](faults_of(packet.settles, self._office))
         for index, settle in enumerate(packet.settles):
@@ -49,7 +49,9 @@ class Endings:
             accepted = tuple(settle for index, settle in enumerate(accepted) if index not in late)
         seq = self._settle(accepted, now) if accepted else 0
         faults = [(index, *fault) for index, fault in late.items() if fault]
-        ledger.confirm(client, packet.request, faults, seq, now, size)
+        # What it carries is promised like a submit.
+        ledger.confirm(client, packet.request, faults, seq, now, size,
+                       enough=any(settle.then for settle in accepted))
 
     def _late(self, settle: Settle) -> tuple[int, str] | None:
         """The answer to a settle whose lease does not stand; None: it was settled just so before."""
@@ -99,7 +101,7 @@ class Endings:
         """Let leases last `lease_ms` from now."""
         ledger = self._ledger
         if seq := ledger.locked_until([message_id for message_id, _ in packet.leases]):
-            ledger.again(client, packet.request, seq, partial(self.extend, client, packet, lease_ms), now)
+            ledger.again(client, packet.request, seq, partial(self.extend, client, packet, lease_ms), now, 0)
             return
         kept = [lease for lease in packet.leases if ledger.holds(lease)]
         faults = [(index, *self._gone(lease)) for index, lease in enumerate(packet.leases) if not ledger.holds(lease)]
@@ -109,7 +111,7 @@ class Endings:
         """Return leases that were not begun. For one that does not stand nothing needs doing."""
         ledger = self._ledger
         if seq := ledger.locked_until([message_id for message_id, _ in packet.leases]):
-            ledger.again(client, packet.request, seq, partial(self.give_back, client, packet), now)
+            ledger.again(client, packet.request, seq, partial(self.give_back, client, packet), now, 0)
             return
         held = [lease for lease in packet.leases if ledger.holds(lease)]
         ledger.confirm(client, packet.request, (), self.take_back(held, Why.GIVEN_BACK, now), now)

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from zmqueue.core import keys, letters
-from zmqueue.core.answers import Found, FoundMessage
+from zmqueue.core.answers import Code, Found, FoundMessage
 from zmqueue.core.ids import drawn_at
 from zmqueue.core.ledger import Ledger
+from zmqueue.core.office import Refusal
 from zmqueue.core.operations import NO_OPTIONS, State
 from zmqueue.core.records import Record, Special, decode_record, head_of, submission_of
 from zmqueue.core.requests import Find
@@ -54,11 +55,22 @@ class Finding:
 
     def find(self, client: bytes, packet: Find, now: float) -> None:
         """Answer with a page, once no other node can have become primary before the question came."""
+        office = self._ledger.office
+        if office.searches >= office.limits.searches_max:
+            raise Refusal(Code.BUSY, f"{office.searches:,} searches wait on this node; the limit is "
+                                     f"{office.limits.searches_max:,} (limits.searches_max): try again later")
+        office.searches += 1
         self._ledger.after_barrier(_Search(self, client, packet), now)
 
     def failed(self, client: bytes, request: int) -> None:
         """The term ended while a search waited for its barrier."""
+        self._ledger.office.searches -= 1
         self._ledger.office.not_primary(client, request, unknown=False)
+
+    def go_on(self, client: bytes, packet: Find, now: float) -> None:
+        """The barrier is passed."""
+        self._ledger.office.searches -= 1
+        self.look(client, packet, now)
 
     def look(self, client: bytes, packet: Find, now: float) -> None:
         """Walk on from where the page before ended, until the page is full or enough was looked at."""
@@ -214,7 +226,7 @@ class _Search:
         self._packet = packet
 
     def done(self, now: float) -> None:
-        self._finding.look(self._client, self._packet, now)
+        self._finding.go_on(self._client, self._packet, now)
 
     def failed(self) -> None:
         self._finding.failed(self._client, self._packet.request)

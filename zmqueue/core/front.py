@@ -60,6 +60,7 @@ class Front:
 
     def __init__(self, effects: Effects, state: ClusterState, limits: Limits = DEFAULT) -> None:
         self.office = Office(effects, limits, state.settings)
+        self._tidy_at = 0.0
         self.desks: dict[int, Desk] = {}               # every bucket of which this node has a copy
         self.post = Post(effects, state, limits)       # from bucket to bucket
         self._leasing = Leasing(self.office)
@@ -95,6 +96,9 @@ class Front:
         """Do what is due. To be called every 20 to 50 ms."""
         self.office.wall = wall
         self._leasing.tick(now)
+        if now >= self._tidy_at:
+            self._tidy_at = now + self.office.limits.forget_s
+            self.office.rates.forget(now)
 
     def forwarded(self, node: str, mail: Mail, now: float) -> None:
         """Another bucket's primary brings messages for one of here, or says what it took from one of here.
@@ -217,7 +221,6 @@ class Front:
     def depths(self, now: float) -> tuple[QueueDepth, ...]:
         """What stands in each queue, over the buckets that this node serves, by name. Applied state, no barrier: it is
         for people to look at."""
-        self.office.rates.forget(now)
         counts: dict[str, list[int]] = {}
         oldest: dict[str, int] = {}
         for desk in self._leasing.desks():

@@ -53,22 +53,29 @@ class Grants:
         machine, locks, fronts = self._ledger.machine, self._ledger.locks, self._ledger.machine.fronts
         grants: list[Grant] = []
         size, start, page_size = 0, fronts.get(queue), max(most, _PAGE_MIN)
+        front, moves = start, True                 # it moves only past what is locked: that changes with its entry
         while len(grants) < most:
             page = machine.ready(queue, start, page_size)
             for key, message_id, fencing in page:
                 if len(grants) == most:
                     break
-                if message_id not in locks and (grant := self._grant(message_id, fencing)) is not None:
+                if message_id not in locks:
+                    grant = self._grant(message_id, fencing)
+                    if grant is None:
+                        moves = False              # too late by this clock, which may be set back before it is ended
+                        start = key + b"\x00"
+                        continue
                     size += len(grant.submission.payload)
                     if grants and size > size_max:
                         most = len(grants)
                         break
                     grants.append(grant)
                 start = key + b"\x00"
+                front = start if moves else front
             if len(page) < page_size:
                 break
-        if start is not None:
-            fronts[queue] = start
+        if front is not None:
+            fronts[queue] = front
         return grants
 
     def _pick_letters(self, queue: str, most: int, size_max: int) -> list[Grant]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 from msgspec.structs import replace
 
 from zmqueue.core.answers import Code, Confirmed
-from zmqueue.core.checks import Fault, age_fault, check_submit
-from zmqueue.core.choosing import Choice, bytes_of, choose, gives_options
+from zmqueue.core.checks import Fault, age_fault, check_bytes, check_submit, options_bytes
+from zmqueue.core.choosing import Choice, choose, gives_options
 from zmqueue.core.ids import drawn_at
 from zmqueue.core.joins import numbered
 from zmqueue.core.ledger import Ledger
@@ -22,30 +23,11 @@ from zmqueue.core.waiting import Answering
 class Intake:
     """The submits of one bucket."""
 
-    __slots__ = ("_ledger", "_office", "_taken", "_taking")
+    __slots__ = ("_ledger", "_office")
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._office = ledger.office
-        self._taken: dict[int, tuple[str, int]] = {}   # uncommitted Submitted of limited queues -> (queue, messages)
-        self._taking: dict[str, int] = {}              # by queue: the sum of those
-
-    def taking(self, queue: str) -> int:
-        """How many messages of the queue, if it is limited, are in the log and not applied yet."""
-        return self._taking.get(queue, 0)
-
-    def applied(self, seq: int) -> None:
-        """An entry is applied."""
-        queue, number = self._taken.pop(seq, ("", 0))
-        if number:
-            self._taking[queue] -= number
-            if not self._taking[queue]:
-                del self._taking[queue]
-
-    def clear(self) -> None:
-        """The term ended."""
-        self._taken.clear()
-        self._taking.clear()
 
     def submit(self, client: bytes, packet: Submit, now: float) -> None:
         """Write what is new; answer for all when all is committed and the replicas are enough (R11).
@@ -57,7 +39,8 @@ class Intake:
         choice: Choice = {}
         if packet.options or gives_options(office.policy(packet.queue)):
             choice = choose(packet, office, faults)
-            size += bytes_of(tuple(choice.values()))
+            size += sum(map(options_bytes, choice.values()))
+            check_bytes(size, office.limits)
         office.check_room(size)
         if faults:
             faulty = {index for index, _, _ in faults}
@@ -69,14 +52,14 @@ class Intake:
         if choice:
             keyed = self._keyed(packet.queue, messages, choice)
             if locked := ledger.locked_until(tuple(keyed.values())):
-                ledger.again(client, packet.request, locked, partial(self.submit, client, packet), now)
+                ledger.again(client, packet.request, locked, partial(self.submit, client, packet), now, size)
                 return
             messages = self._without_known(packet, messages, keyed, known, now)
         policy, retry = office.policy(packet.queue), 0
         if messages and (policy.messages_max or policy.age_ms_max):
             messages, retry = self._within_limits(packet, policy, messages, known, faults, now)
         if messages:
-            self.check_acceptable(packet.queue, size, len(messages))
+            self.check_acceptable((packet.queue,), size, len(messages))
             office.will_write(size, len(messages))
             if any(message.due for message in messages):
                 messages = self._without_past_dues(messages)
@@ -84,9 +67,6 @@ class Intake:
                            if message.id in choice)
             operation = Submitted(ledger.replica.at(now), packet.queue, messages, chosen)
             seq = ledger.append(operation, messages_of(operation), now)
-            if policy.messages_max:
-                self._taken[seq] = packet.queue, len(messages)
-                self._taking[packet.queue] = self.taking(packet.queue) + len(messages)
         confirmed = Confirmed(packet.request, tuple(sorted(faults)), tuple(known), retry)
         answer = Answering(office, client, confirmed, size)
         ledger.waiting.add(answer, now, seq=seq, rid=ledger.replica.barrier() if faults or known else None,
@@ -170,15 +150,16 @@ class Intake:
             fresh.clear()
         return tuple(fresh.values()), last
 
-    def check_acceptable(self, queue: str, size: int, messages: int) -> None:
-        """Refuse so many new messages for a queue, where it cannot take them now."""
+    def check_acceptable(self, queues: Collection[str], size: int, messages: int) -> None:
+        """Refuse so many new messages for these queues, all in one entry, where they cannot be taken now."""
         if reason := self._cannot_take(size, messages):
             raise Refusal(*reason)
         counts, most = self._ledger.machine.counts, self._office.limits.queues_max
-        if queue not in counts and len(counts) >= most:
+        new = [queue for queue in queues if queue not in counts]
+        if new and len(counts) + len(new) > most:
             raise Refusal(Code.QUEUE_FULL, f"bucket {self._ledger.bucket} knows {len(counts):,} queues; the limit is "
-                                           f"{most:,} (limits.queues_max), and {queue!r} would be one more: use "
-                                           "fewer names")
+                                           f"{most:,} (limits.queues_max), and {', '.join(map(repr, new[:5]))} would "
+                                           f"be {len(new):,} more: use fewer names")
 
     def check_limits(self, queue: str, now: float) -> None:
         """Refuse one message more for a queue whose policy does not let it be taken."""

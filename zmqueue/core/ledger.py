@@ -13,7 +13,7 @@ from zmqueue.core.checks import Fault
 from zmqueue.core.holdings import Holdings
 from zmqueue.core.machine import Machine
 from zmqueue.core.office import Office
-from zmqueue.core.operations import Held, Leased, Operation, State, messages_of
+from zmqueue.core.operations import Held, Leased, Operation, State, arrivals_of, messages_of
 from zmqueue.core.records import Special
 from zmqueue.core.replication import Replica
 from zmqueue.core.waiting import Again, Answering, Waiter, Waiting
@@ -22,7 +22,8 @@ from zmqueue.core.waiting import Again, Answering, Waiter, Waiting
 class Ledger:
     """One bucket's locks, leases and waiters, and the way into its log."""
 
-    __slots__ = ("bucket", "holdings", "locks", "machine", "mending", "office", "replica", "unwanted", "waiting")
+    __slots__ = ("_arrivals", "_arriving", "bucket", "holdings", "locks", "machine", "mending", "office", "replica",
+                 "unwanted", "waiting")
 
     def __init__(self, office: Office, replica: Replica) -> None:
         self.bucket = replica.bucket
@@ -30,6 +31,8 @@ class Ledger:
         self.replica = replica
         self.machine: Machine                      # of the copy that is live in this term; set by `open`
         self.locks: dict[bytes, int] = {}          # message -> the last uncommitted entry that names it
+        self._arrivals: dict[int, list[tuple[str, int]]] = {}   # uncommitted entry -> (queue, new messages in it),
+        self._arriving: dict[str, int] = {}        # and by queue the sum of those
         self.holdings = Holdings()                 # applied leases,
         self.unwanted: set[bytes] = set()          # and those of their messages that are cancelled
         self.mending: dict[bytes, str] = {}        # and dead letters that are leased, with their queue
@@ -38,6 +41,8 @@ class Ledger:
     def close(self) -> None:
         """The term ended: whoever waits is told that nobody knows."""
         self.locks.clear()
+        self._arrivals.clear()
+        self._arriving.clear()
         self.holdings.clear()
         self.unwanted.clear()
         self.mending.clear()
@@ -52,6 +57,7 @@ class Ledger:
         tail = list(enumerate(self.replica.tail_operations(), self.replica.commit + 1))
         for seq, operation in tail:
             self.locks.update(dict.fromkeys(messages_of(operation), seq))
+            self._expect(seq, operation)
         for message_id, record in self.machine.leased():
             self.holdings.add(((message_id, record.fencing),), record.until, record.session, record.request)
             if isinstance(record, Special) and record.cancelling:
@@ -64,10 +70,25 @@ class Ledger:
         """Put a decision into the log; the messages that it names are locked until it is applied. -> its seq."""
         seq = self.replica.append(operation, now)
         self.locks.update(dict.fromkeys(ids, seq))
+        self._expect(seq, operation)
         return seq
+
+    def _expect(self, seq: int, operation: Operation) -> None:
+        if found := arrivals_of(operation):
+            self._arrivals[seq] = found
+            for queue, number in found:
+                self._arriving[queue] = self._arriving.get(queue, 0) + number
+
+    def arriving(self, queue: str) -> int:
+        """How many new messages of the queue are in the log and not applied yet."""
+        return self._arriving.get(queue, 0)
 
     def unlock(self, seq: int, ids: Sequence[bytes]) -> None:
         """The entry is applied. An inherited tail may name a message again further up: then it stays locked."""
+        for queue, number in self._arrivals.pop(seq, ()):
+            self._arriving[queue] -= number
+            if not self._arriving[queue]:
+                del self._arriving[queue]
         locks = self.locks
         for message_id in ids:
             if locks.get(message_id) == seq:
@@ -88,16 +109,18 @@ class Ledger:
         holding = self.holdings.get(lease[0])
         return holding is not None and holding.fencing == lease[1]
 
-    def confirm(self, client: bytes, request: int, faults: Sequence[Fault], seq: int, now: float,
-                size: int = 0) -> None:
-        """Answer when entry `seq` is applied; where something is refused, only after a read barrier (R10)."""
-        rid = self.replica.barrier() if faults else None
+    def confirm(self, client: bytes, request: int, faults: Sequence[Fault], seq: int, now: float, size: int = 0, *,
+                barrier: bool = False, enough: bool = False) -> None:
+        """Answer when entry `seq` is applied; where something is refused, or `barrier` says that it follows from what
+        may change yet, only after a read barrier (R10); `enough`: only with enough in-sync replicas (R11)."""
+        rid = self.replica.barrier() if faults or barrier else None
         answer = Answering(self.office, client, Confirmed(request, tuple(faults)), size)
-        self.waiting.add(answer, now, seq=seq, rid=rid)
+        self.waiting.add(answer, now, seq=seq, rid=rid, enough=enough)
 
-    def again(self, client: bytes, request: int, seq: int, judge: Callable[[float], None], now: float) -> None:
-        """Judge a request anew when entry `seq` is applied, which names something of it."""
-        self.waiting.add(Again(self.office, client, request, judge), now, seq=seq)
+    def again(self, client: bytes, request: int, seq: int, judge: Callable[[float], None], now: float,
+              size: int) -> None:
+        """Judge a request of so many bytes anew when entry `seq` is applied, which names something of it."""
+        self.waiting.add(Again(self.office, client, request, judge, size), now, seq=seq)
 
     def after_barrier(self, waiter: Waiter, now: float) -> None:
         """Let `waiter` go on when what was seen here is known not to be a deposed primary's view (R10)."""

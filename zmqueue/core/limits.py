@@ -38,6 +38,7 @@ class Limits:
     # --- one page of a search: a few ms, and what its answer takes in memory and on the wire
     find_rows_max: int = 500                   # messages looked at, whether they are meant or not
     find_bytes_max: int = 4 * MiB              # of their rows
+    searches_max: int = 32                     # that wait for their barrier: all of them may go on in one turn
     found_messages_max: int = 1_000            # in one page; also ids in one Find
     found_bytes_max: int = 1 * MiB             # payloads in one page, but at least one message
 

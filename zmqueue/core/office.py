@@ -30,7 +30,8 @@ class Office:
     date."""
 
     __slots__ = ("almanac", "asks", "claimed_bytes", "effects", "epoch", "granting_bytes", "limits", "pending",
-                 "pending_bytes", "policies", "quotas", "rates", "room", "schedules", "settings", "wall")
+                 "pending_bytes", "policies", "quotas", "rates", "room", "schedules", "searches", "settings",
+                 "wall")
 
     def __init__(self, effects: Effects, limits: Limits, settings: Agreed) -> None:
         self.effects = effects
@@ -47,6 +48,7 @@ class Office:
         self.pending_bytes = 0     # bodies and results of the requests among them
         self.granting_bytes = 0    # bodies in grants that wait for their commit
         self.asks = 0              # parked long polls
+        self.searches = 0          # that wait for their barrier
         self.room: Room = PLENTY   # of the disk, as measured last
         self.claimed_bytes = 0     # what the submits since then may write at most
 

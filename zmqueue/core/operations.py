@@ -384,6 +384,17 @@ def messages_of(operation: Operation) -> list[bytes]:
             return list(ids)
 
 
+def arrivals_of(operation: Operation) -> list[tuple[str, int]]:
+    """The new messages that the operation brings: (queue, how many)."""
+    match operation:
+        case Submitted() | Fired():
+            return [(operation.queue, len(operation.messages))]
+        case Forwarded(batches=batches) | Published(batches=batches):
+            return [(batch.queue, len(batch.messages)) for batch in batches]
+        case _:
+            return []
+
+
 def _names(queue: str, messages: tuple[Submission, ...], options: Chosen) -> list[bytes]:
     return [message.id for message in messages] + [unique_lock(queue, each) for _, each in options if each.unique]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,13 +19,16 @@ import msgspec
 from zmqueue.core import keys
 from zmqueue.core.ids import bucket_of
 from zmqueue.core.operations import Delivered, Forwarded, Parcel
-from zmqueue.core.tables import RowMissing, Table, View, span
+from zmqueue.core.tables import RowMissing, Table, View, rows, span
 
 if TYPE_CHECKING:
     from zmqueue.core.steps import Steps
 
 Link = tuple[int, int]
 """(target bucket, generation of the source): one numbering, at its source."""
+
+_STEP = 8
+"""Parcels read in one scan: with large bodies, more than what is sent would be read for nothing each time."""
 
 _NUMBER = struct.Struct(">Q")
 _encode = msgspec.msgpack.Encoder().encode
@@ -110,7 +114,7 @@ def parcels(view: View, copy: int, link: Link, first: int, limit: int, bytes_max
     start, end = keys.outbox_key(prefix, *link, first), span(keys.outbox_prefix(prefix, *link))[1]
     found: list[Parcel] = []
     size = 0
-    for number, (key, value) in enumerate(view.scan(Table.OUTBOX, start, end, limit), first):
+    for number, (key, value) in enumerate(islice(rows(view, Table.OUTBOX, start, end, _STEP), limit), first):
         if found and size + len(value) > bytes_max:
             break
         if keys.in_outbox_key(key)[2] != number:

@@ -11,8 +11,8 @@ from functools import partial
 from msgspec.structs import replace
 
 from zmqueue.core.answers import Code, Confirmed
-from zmqueue.core.checks import age_fault, submission_fault
-from zmqueue.core.choosing import GENERATION, bytes_of, completed, options_fault
+from zmqueue.core.checks import age_fault, message_bytes, submission_fault
+from zmqueue.core.choosing import GENERATION, completed, options_fault
 from zmqueue.core.ids import places_of
 from zmqueue.core.intake import Intake
 from zmqueue.core.ledger import Ledger
@@ -39,9 +39,9 @@ class Publishing:
         ledger, office, message = self._ledger, self._office, packet.message
         self._check(packet)
         if seq := ledger.locked_until((published_lock(message.id),)):
-            ledger.again(client, packet.request, seq, partial(self.publish, client, packet), now)
+            ledger.again(client, packet.request, seq, partial(self.publish, client, packet), now,
+                         message_bytes(message, packet.options))
             return
-        size = len(message.payload)
         if copies := ledger.machine.beginning_with(message.id[:COPY_PREFIX]):
             self._confirm(client, packet, copies, 0, now)
             return
@@ -51,18 +51,24 @@ class Publishing:
         if not queues:
             self._confirm(client, packet, [], 0, now)
             return
-        office.check_room(size * len(queues))
+        copies_bytes = message_bytes(message, packet.options) * len(queues)
+        if copies_bytes > office.limits.submit_bytes_max:
+            raise Refusal(Code.BAD_REQUEST, f"a copy for each of {len(queues):,} queues that are bound has "
+                                            f"{copies_bytes:,} bytes together; the limit for one request is "
+                                            f"{office.limits.submit_bytes_max:,} (limits.submit_bytes_max): publish "
+                                            "where what is large can be had")
+        office.check_room(copies_bytes)
+        self._intake.check_acceptable(queues, copies_bytes, len(queues))
         batches, due = [], message.due if message.due > office.wall else 0
         for queue in queues:
             self._intake.check_limits(queue, now)
-            self._intake.check_acceptable(queue, size * len(queues), len(queues))
             copy = replace(message, id=copy_id(message.id, queue), due=due)
             options = completed(copy, packet.options, office.policy(queue), office.wall)
             batches.append(Batch(queue, (copy,), () if options is None else ((0, options),)))
-        office.will_write(size * len(queues), len(queues))
+        office.will_write(copies_bytes, len(queues))
         operation = Published(ledger.replica.at(now), message.id, tuple(batches))
         seq = ledger.append(operation, messages_of(operation), now)
-        self._confirm(client, packet, [batch.messages[0].id for batch in batches], seq, now, size)
+        self._confirm(client, packet, [batch.messages[0].id for batch in batches], seq, now, copies_bytes)
 
     def _check(self, packet: Publish) -> None:
         office, message, bucket = self._office, packet.message, self._ledger.bucket
@@ -84,7 +90,6 @@ class Publishing:
                                             "copies lie together, wherever that is")
         if text := options_fault(message, options, office):
             raise Refusal(Code.BAD_REQUEST, text)
-        office.check_room(bytes_of((options,)))
 
     def _confirm(self, client: bytes, packet: Publish, copies: list[bytes], seq: int, now: float,
                  size: int = 0) -> None:

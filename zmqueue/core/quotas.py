@@ -73,7 +73,7 @@ class Quotas:
         return -(-limit * len(self._desks()) // self._office.settings.buckets)
 
     def _standing(self, queue: str) -> int:
-        return sum(sum(desk.ledger.machine.count(queue, state) for state in _STANDING) + desk.intake.taking(queue)
+        return sum(sum(desk.ledger.machine.count(queue, state) for state in _STANDING) + desk.ledger.arriving(queue)
                    for desk in self._desks())
 
     def _retry_ms(self, queue: str, now: float) -> int:

@@ -76,9 +76,10 @@ class Reception:
                 self._answer(node, packet, last, now, (refusal.code, refusal.text))
 
     def again(self, node: str, packet: Forward, now: float) -> None:
-        """What a packet waited for is committed."""
+        """What a packet waited for is committed. Whom to believe may be another one by now (Q4e)."""
         self._waiting.discard((packet.source, packet.generation))
-        self.take(node, packet, now)
+        if self._post.primary(packet.source) == node:
+            self.take(node, packet, now)
 
     def _known(self, packet: Forward, last: int) -> int | None:
         """Up to which number all is taken, where the packet begins above the next one; None: that cannot be.
@@ -112,7 +113,7 @@ class Reception:
                 before = taken.get(queue, (0, 0))
                 length, number = sum(len(message.payload) for message, _ in messages), len(messages)
                 try:
-                    self._intake.check_acceptable(queue, before[0] + length, before[1] + number)
+                    self._intake.check_acceptable((queue,), before[0] + length, before[1] + number)
                 except Refusal as full:
                     if next_number == first:
                         raise

@@ -55,22 +55,26 @@ class Answering:
 class Again:
     """A request that met something locked (R9): judged anew, as a whole, when that is unlocked."""
 
-    __slots__ = ("_client", "_judge", "_office", "_request")
+    __slots__ = ("_client", "_judge", "_office", "_request", "_size")
 
-    def __init__(self, office: Office, client: bytes, request: int, judge: Callable[[float], None]) -> None:
-        """`judge` is given the time, and may raise Refusal."""
+    def __init__(self, office: Office, client: bytes, request: int, judge: Callable[[float], None], size: int) -> None:
+        """`judge` is given the time, and may raise Refusal; `size`: the bytes that wait with it."""
         self._office = office
         self._client = client
         self._request = request
         self._judge = judge
+        self._size = size
+        office.pending_bytes += size
 
     def done(self, now: float) -> None:
+        self._office.pending_bytes -= self._size
         try:
             self._judge(now)
         except Refusal as refusal:
             self._office.refuse(self._client, self._request, refusal.code, refusal.text)
 
     def failed(self) -> None:
+        self._office.pending_bytes -= self._size
         self._office.not_primary(self._client, self._request, unknown=True)
 
 

@@ -35,7 +35,7 @@ class Wishes:
         check_generation(self._office.settings.generation)
         ledger = self._ledger
         if seq := ledger.locked_until(packet.ids):
-            ledger.again(client, packet.request, seq, partial(self.wish, client, packet), now)
+            ledger.again(client, packet.request, seq, partial(self.wish, client, packet), now, 0)
             return
         wanted, faults = [], []
         for index, message_id in enumerate(packet.ids):
@@ -48,7 +48,8 @@ class Wishes:
         if wanted:
             ids = tuple(dict.fromkeys(wanted))
             seq = ledger.append(self._operation(packet, ids, now), ids, now)
-        ledger.confirm(client, packet.request, faults, seq, now)
+        # That a letter is in its queue again, or is not dead at all, may be what a deposed primary sees.
+        ledger.confirm(client, packet.request, faults, seq, now, barrier=isinstance(packet, Requeue))
 
     def _operation(self, packet: Wish, ids: tuple[bytes, ...], now: float) -> Operation:
         at = self._ledger.replica.at(now)
@@ -67,7 +68,8 @@ class Wishes:
         check_generation(self._office.settings.generation)
         ledger, limits = self._ledger, self._office.limits
         if seq := ledger.locked_until((packet.id,)):
-            ledger.again(client, packet.request, seq, partial(self.progress, client, packet), now)
+            ledger.again(client, packet.request, seq, partial(self.progress, client, packet), now,
+                         sum(len(data) for _, data in packet.events))
             return
         record = ledger.machine.touched(packet.id)
         if record is None or not ledger.holds((packet.id, packet.fencing)):
@@ -77,11 +79,14 @@ class Wishes:
         so_far, told = (record.events, record.told) if isinstance(record, Special) else (0, 0)
         events = packet.events[max(0, told + 1 - packet.index):]
         if packet.index > told + 1:
-            raise Refusal(Code.BAD_REQUEST, f"event {packet.index} of this delivery, and {told} are known: tell them "
-                                            "in order")
+            fault = Code.BAD_REQUEST, f"event {packet.index} of this delivery, and {told} are known: tell them in order"
+            ledger.confirm(client, packet.request, [(0, *fault)], 0, now)
+            return
         if so_far + len(events) > limits.events_max:
-            raise Refusal(Code.BAD_REQUEST, f"the message has {so_far:,} events, and these are {len(events):,} more; "
-                                            f"the limit is {limits.events_max:,} (limits.events_max): tell less often")
+            fault = Code.BAD_REQUEST, (f"the message has {so_far:,} events, and these are {len(events):,} more; the "
+                                       f"limit is {limits.events_max:,} (limits.events_max): tell less often")
+            ledger.confirm(client, packet.request, [(0, *fault)], 0, now)
+            return
         seq = 0
         if events:
             operation = Progressed(ledger.replica.at(now), packet.id, packet.fencing, events)
